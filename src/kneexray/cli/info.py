@@ -1,0 +1,52 @@
+"""``kneexray info``: what this installation can do, from pure tables, in well under a second."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from kneexray import __version__
+
+
+def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List tasks, models, data sets, readers, writers and versions."""
+    facts = collect()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    typer.echo(f"kneexray {facts['version']}  (for research use; not a medical device)\n")
+    typer.echo("tasks")
+    for task in facts["tasks"]:
+        typer.echo(f"  {task['name']:14}{task['title']}: {', '.join(task['labels'])}")
+    typer.echo("models that ship")
+    for model in facts["models"]:
+        typer.echo(f"  {model['task']:14}{model['model_id']}  ({model['parameters'] / 1e6:.1f} M parameters, {model['size']} px, {model['licence']})")
+    for name in ("readers", "writers", "datasets"):
+        typer.echo(f"{name:16}{', '.join(facts[name])}")
+    typer.echo("versions        " + ", ".join(f"{k} {v}" for k, v in facts["versions"].items()))
+
+
+def collect() -> dict[str, Any]:
+    """Return what ``info --json`` prints."""
+    from kneexray.bundle import CARD, SHIPPED, shipped
+    from kneexray.datasets.manifest import NAME_RULES
+    from kneexray.provenance import versions
+    from kneexray.read import FORMATS
+    from kneexray.tasks import TASKS
+    from kneexray.writers import WRITERS
+
+    models = []
+    for task in SHIPPED:
+        card = json.loads((shipped(task) / CARD).read_text(encoding="utf-8"))
+        models.append({k: card[k] for k in ("task", "model_id", "parameters", "licence", "sha256", "scores")} | {"size": card["input"]["size"]})
+    return {
+        "version": __version__,
+        "tasks": [{"name": t.name, "title": t.title, "labels": t.labels, "meanings": t.meanings, "ordinal": t.ordinal} for t in TASKS.values()],
+        "models": models,
+        "datasets": [name for name, _ in NAME_RULES],
+        "readers": list(FORMATS),
+        "writers": list(WRITERS),
+        "versions": versions(),
+    }

@@ -1,0 +1,1 @@
+"""Labelled radiographs: manifests, the public data sets and their traps."""

@@ -1,0 +1,202 @@
+"""From files to predictions: read, find the knees, preprocess, run, calibrate. The one place where these meet."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from kneexray import roi
+from kneexray.bundle import Bundle, open_bundle, shipped
+from kneexray.calibrate import merge, threshold_at
+from kneexray.errors import ConfigError, KneeXRayError
+from kneexray.explain import heatmap_from_cam
+from kneexray.preprocess import batch
+from kneexray.read import Source, find_sources
+from kneexray.session import Session
+from kneexray.tasks import Task, get_task
+from kneexray.types import FilmResult, Knee, Prediction, Rejection, Study
+
+logger = logging.getLogger(__name__)
+
+
+class Predictor:
+    """Grades films. Threads may share it, and it can be pickled to other processes.
+
+    ``tasks`` are names of :data:`kneexray.tasks.TASKS`; a derived one (OA) is answered by the model of the task that it
+    derives from. ``models`` are bundle folders that replace the shipped models of their tasks. ``threads`` is how many
+    cores one network call uses (0: all).
+
+    Raises :class:`~kneexray.errors.BundleError` for a task without a model and :class:`~kneexray.errors.ConfigError`
+    for an unknown task or a coverage out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        tasks: Sequence[str] = ("kl",),
+        models: Sequence[str | Path] = (),
+        roi_mode: roi.Mode = "auto",
+        coverage: float = 0.9,
+        heatmaps: bool = True,
+        threads: int = 0,
+    ) -> None:
+        given = {bundle.card.task: bundle for bundle in map(open_bundle, models)}
+        self.roi_mode: roi.Mode = roi_mode
+        self.coverage = coverage
+        self.heatmaps = heatmaps
+        self.graders: list[Grader] = []
+        for base, asked in _by_model([get_task(name) for name in dict.fromkeys(tasks)]).items():
+            bundle = given.pop(base, None) or open_bundle(shipped(base))
+            self.graders.append(Grader(bundle, asked, coverage=coverage, heatmaps=heatmaps, threads=threads))
+        if given:
+            raise ConfigError(f"--model: the model(s) for task {', '.join(given)} answer none of the tasks asked ({', '.join(tasks)}). Add --task {next(iter(given))}.")
+
+    @property
+    def model_ids(self) -> tuple[str, ...]:
+        """The models in use."""
+        return tuple(grader.bundle.card.model_id for grader in self.graders)
+
+    def predict_study(self, study: Study) -> FilmResult:
+        """Return everything said about the radiographs of one file."""
+        return self.predict_studies([study])[0]
+
+    def predict_studies(self, studies: Sequence[Study]) -> list[FilmResult]:
+        """Return the results of several files, their knees graded as one batch."""
+        knees: list[Knee] = []
+        owners: list[int] = []
+        rejections: list[list[Rejection]] = [list(study.rejections) for study in studies]
+        for number, study in enumerate(studies):
+            for radiograph in study.radiographs:
+                found = roi.find_knees(radiograph, mode=self.roi_mode)
+                if isinstance(found, Rejection):
+                    rejections[number].append(found)
+                else:
+                    knees.extend(found)
+                    owners.extend([number] * len(found))
+        answers: list[list[Prediction]] = [[] for _ in studies]
+        if knees:
+            per_grader = [grader.grade(knees) for grader in self.graders]
+            for i, owner in enumerate(owners):
+                for predictions in per_grader:
+                    answers[owner].extend(predictions[i])
+        return [
+            FilmResult(source=study.source, predictions=tuple(mine), rejections=tuple(refused))
+            for study, mine, refused in zip(studies, answers, rejections, strict=True)
+        ]
+
+    def predict(self, paths: Iterable[str | Path], *, jobs: int = 0, batch_size: int = 4) -> Iterator[FilmResult]:
+        """Yield a result for each file of ``paths`` (files, folders, globs, archives), in order, holding only a few at a time.
+
+        ``jobs`` threads (0: one a core) each read, grade and explain ``batch_size`` files at a time. A file that fails
+        unexpectedly is a rejection; the others go on.
+        """
+        workers = jobs or os.cpu_count() or 1
+        chunks = _chunks(find_sources(paths), batch_size)
+        first = next(chunks, None)
+        if first is None:
+            return
+        for grader in self.graders:
+            grader.session.load()
+        with ThreadPoolExecutor(workers, thread_name_prefix="kneexray") as pool:
+            waiting: deque[Future[list[FilmResult]]] = deque([pool.submit(self._grade_chunk, first)])
+            try:
+                for chunk in chunks:
+                    waiting.append(pool.submit(self._grade_chunk, chunk))
+                    while len(waiting) > 2 * workers:
+                        yield from waiting.popleft().result()
+                while waiting:
+                    yield from waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _grade_chunk(self, sources: Sequence[Source]) -> list[FilmResult]:
+        studies = [_read(source) for source in sources]
+        try:
+            return self.predict_studies(studies)
+        except Exception:  # one film must not take its neighbours down: find out which one it was
+            logger.exception("grading %d file(s) together failed; grading them one by one", len(studies))
+            return [self._grade_or_reject(study) for study in studies]
+
+    def _grade_or_reject(self, study: Study) -> FilmResult:
+        try:
+            return self.predict_study(study)
+        except Exception as error:
+            logger.exception("grading %s failed", study.source)
+            return FilmResult(source=study.source, rejections=(_failure(study.source, error),))
+
+
+class Grader:
+    """One model and the tasks that it answers."""
+
+    def __init__(self, bundle: Bundle, tasks: Sequence[Task], *, coverage: float, heatmaps: bool, threads: int) -> None:
+        self.bundle = bundle
+        self.tasks = tuple(tasks)
+        self.coverage = coverage
+        self.heatmaps = heatmaps
+        self.calibration = bundle.calibration
+        for task in self.tasks:
+            threshold_at(self.calibration.thresholds.get(task.name, ()), coverage)
+        self.session = Session(bundle, threads=threads)
+
+    def grade(self, knees: Sequence[Knee]) -> list[list[Prediction]]:
+        """Return, for each knee, one prediction a task."""
+        logits, cam = self.session.run(batch(knees, self.bundle.geometry), cam=self.heatmaps)
+        probabilities = self.calibration.apply(logits)  # (N, K)
+        out: list[list[Prediction]] = []
+        for i, knee in enumerate(knees):
+            heatmap = None
+            if cam is not None:
+                heatmap = heatmap_from_cam(cam[i, int(probabilities[i].argmax())])
+                heatmap = np.ascontiguousarray(heatmap[:, ::-1]) if knee.mirrored else heatmap
+            out.append([self._answer(task, knee, probabilities[i], heatmap) for task in self.tasks])
+        return out
+
+    def _answer(self, task: Task, knee: Knee, probabilities: np.ndarray, heatmap: np.ndarray | None) -> Prediction:
+        if task.derived is not None:
+            probabilities = merge(probabilities, first_positive=task.derived[1])
+        return Prediction(
+            task=task.name,
+            labels=task.labels,
+            probabilities=probabilities,
+            grade=int(probabilities.argmax()),
+            prediction_set=self.calibration.prediction_set(probabilities, task=task.name, coverage=self.coverage),
+            coverage=self.coverage,
+            knee=knee,
+            model_id=self.bundle.card.model_id,
+            heatmap=heatmap,
+            warnings=(*knee.radiograph.warnings, *knee.warnings),
+        )
+
+
+def _by_model(tasks: Sequence[Task]) -> dict[str, list[Task]]:
+    """Group ``tasks`` by the task whose model answers them."""
+    groups: dict[str, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(task.derived[0] if task.derived else task.name, []).append(task)
+    return groups
+
+
+def _read(source: Source) -> Study:
+    try:
+        return source.read()
+    except Exception as error:
+        logger.exception("reading %s failed", source.name)
+        return Study(source=source.name, rejections=(_failure(source.name, error),))
+
+
+def _failure(source: str, error: Exception) -> Rejection:
+    detail = str(error) if isinstance(error, KneeXRayError) else f"{type(error).__name__}: {error}"
+    return Rejection(source=source, reason="failed", detail=f"{detail}; please report this file's kind as an issue")
+
+
+def _chunks(sources: Iterator[Source], size: int) -> Iterator[list[Source]]:
+    while chunk := list(islice(sources, size)):
+        yield chunk

@@ -1,0 +1,68 @@
+"""A knee on a film -> what a model sees. The only such function: training, export, prediction and the web use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from kneexray.types import Box, Knee
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Which part of the knee's box a model sees, and at how many pixels.
+
+    ``size`` is the side of the square input in pixels. ``zoom`` is the side of the seen square as a share of the
+    box's side, and ``shift_y`` moves its centre down by that share: the joint line lies at 0.59 of the box's height.
+    """
+
+    size: int
+    zoom: float = 1.0
+    shift_y: float = 0.0
+
+    def window(self, box: Box) -> Box:
+        """Return the seen part of ``box``, in film pixels; it may reach outside the film."""
+        x0, y0, x1, y1 = box
+        width, height = (x1 - x0) * self.zoom, (y1 - y0) * self.zoom
+        centre_x, centre_y = (x0 + x1) / 2, (y0 + y1) / 2 + self.shift_y * (y1 - y0)
+        return (centre_x - width / 2, centre_y - height / 2, centre_x + width / 2, centre_y + height / 2)
+
+
+def resample(pixels: NDArray[np.float32], box: Box, *, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return ``box`` of ``pixels`` (H, W) at ``size`` (height, width), antialiased; outside the film the edge is repeated.
+
+    Pillow's bilinear filter widens with the reduction, so that a 3000 px film and its thumbnail give the same input.
+    """
+    height, width = pixels.shape
+    x0, y0, x1, y1 = box
+    left, top = max(0, int(np.ceil(-x0))), max(0, int(np.ceil(-y0)))
+    right, bottom = max(0, int(np.ceil(x1 - width))), max(0, int(np.ceil(y1 - height)))
+    if left or top or right or bottom:
+        pixels = np.pad(pixels, ((top, bottom), (left, right)), mode="edge")
+        x0, y0, x1, y1 = x0 + left, y0 + top, x1 + left, y1 + top
+    image = Image.fromarray(np.ascontiguousarray(pixels, dtype=np.float32))
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=(x0, y0, x1, y1)), dtype=np.float32)
+
+
+def preprocess(knee: Knee, geometry: Geometry) -> NDArray[np.float32]:
+    """Return what a model of this ``geometry`` sees of ``knee``: (1, size, size) float32 in [0, 1].
+
+    Left knees come mirrored (``knee.mirrored``), so that every knee looks like a right one. Exposure is not touched
+    here: the network's first layer standardises each image.
+    """
+    seen = resample(knee.radiograph.pixels, geometry.window(knee.box), size=(geometry.size, geometry.size))
+    if knee.mirrored:
+        seen = seen[:, ::-1]
+    return np.ascontiguousarray(seen)[None]  # (1, H, W)
+
+
+def batch(knees: Sequence[Knee], geometry: Geometry) -> NDArray[np.float32]:
+    """Return the inputs of several knees as one array, (N, 1, size, size) float32."""
+    out = np.empty((len(knees), 1, geometry.size, geometry.size), dtype=np.float32)
+    for row, knee in zip(out, knees, strict=True):
+        row[:] = preprocess(knee, geometry)
+    return out

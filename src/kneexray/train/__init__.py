@@ -1,0 +1,1 @@
+"""The half that makes models. Needs the ``train`` extra; core never imports it."""

@@ -1,0 +1,136 @@
+"""The nouns of the house: frozen records over numpy arrays, no behaviour beyond what their fields imply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Side = Literal["L", "R"]
+Box = tuple[float, float, float, float]
+
+REASONS: MappingProxyType[str, str] = MappingProxyType(
+    {
+        "not_found": "the file or folder does not exist",
+        "no_permission": "the file or folder may not be read",
+        "empty": "the file holds no bytes",
+        "not_an_image": "the bytes are of no image format that KneeXRay reads",
+        "truncated": "the file ends before its image does",
+        "corrupt": "the image data cannot be decoded",
+        "too_large": "the image or archive is larger than the safety limit",
+        "unsupported": "a valid file, but of a kind that KneeXRay does not read",
+        "no_pixels": "a DICOM object without an image",
+        "unsafe_archive": "an archive with members that may not be opened",
+        "blank": "the image holds (almost) one value only",
+        "not_a_knee": "the image does not look like an AP knee radiograph",
+        "no_knee_found": "no tibiofemoral joint was found on the film",
+        "too_small": "the knee has too few pixels to grade",
+        "failed": "an unexpected failure while this file was graded",
+    }
+)
+"""Why an image got no grade: the code that files carry, and its plain meaning. Reports list both."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Radiograph:
+    """One film, as a person would see it on a light box.
+
+    ``pixels`` is (H, W) float32 in [0, 1] in the sense of MONOCHROME2: bone is bright (DICOM PS3.3 C.7.6.3.1.2).
+    ``pixel_spacing`` is (between rows, between columns) in mm at the plane that ``pixel_spacing_source`` names
+    (``PixelSpacing``, ``ImagerPixelSpacing`` or ``NominalScannedPixelSpacing``). ``source`` is the path as given; a
+    member of an archive is ``archive.zip!/member.png``. ``frame`` counts from 0 in multi-frame objects.
+    """
+
+    pixels: NDArray[np.float32]
+    source: str
+    pixel_spacing: tuple[float, float] | None = None
+    pixel_spacing_source: str | None = None
+    laterality: Literal["L", "R", "B"] | None = None
+    view_position: str | None = None
+    sop_instance_uid: str | None = None
+    frame: int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An image that gets no grade, and why: ``reason`` is a key of :data:`REASONS`, ``detail`` one sentence."""
+
+    source: str
+    reason: str
+    detail: str
+    sop_instance_uid: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.reason not in REASONS:
+            raise ValueError(f"unknown rejection reason {self.reason!r}; known: {', '.join(REASONS)}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Study:
+    """What one file held: its readable radiographs, and a rejection for each image that could not be read."""
+
+    source: str
+    radiographs: tuple[Radiograph, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Knee:
+    """One knee on a film.
+
+    ``side`` is the patient's. ``box`` is (x0, y0, x1, y1) in pixels of the film, from the outer edge of the first
+    pixel: the whole film is (0, 0, W, H). Convention of the public crops: square, femoral condyles 0.87 of the side,
+    joint line at 0.59 of the height. ``mirrored`` says that the model sees this knee left-right flipped, so that every
+    knee looks like a right one. ``score`` in [0, 1] is how sure the locator or gate is that this is an AP knee.
+    """
+
+    radiograph: Radiograph
+    box: Box
+    side: Side | None = None
+    mirrored: bool = False
+    score: float = 1.0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """A task's answer for one knee.
+
+    ``probabilities`` is (K,) float64, sums to 1, in the order of ``labels``; ``grade`` indexes them. ``prediction_set``
+    holds the indices that together contain the true one with probability ``coverage`` (conformal; contiguous for
+    ordinal tasks). ``heatmap`` is (h, w) float32 in [0, 1] over the knee's box as it lies on the film (un-mirrored), or None.
+    """
+
+    task: str
+    labels: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    grade: int
+    prediction_set: tuple[int, ...]
+    coverage: float
+    knee: Knee
+    model_id: str
+    heatmap: NDArray[np.float32] | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The name of the grade."""
+        return self.labels[self.grade]
+
+    @property
+    def source(self) -> str:
+        """The file that the knee came from."""
+        return self.knee.radiograph.source
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FilmResult:
+    """Everything said about one file: its predictions (a knee may have several, one a task) and its rejections."""
+
+    source: str
+    predictions: tuple[Prediction, ...] = ()
+    rejections: tuple[Rejection, ...] = field(default=())

@@ -1,0 +1,130 @@
+"""What every writer is, what it may say about the run, and the one form in which results are recorded."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+from unicodedata import normalize
+
+from kneexray.types import FilmResult, Prediction, Rejection
+
+DISCLAIMER = "For research use. Not a medical device."
+"""What every report says."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a report says about the run that made it.
+
+    ``models`` maps a model's id to facts worth printing (licence, data, score), ``versions`` a package to its version.
+    """
+
+    command: str = ""
+    started: datetime | None = None
+    models: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
+    versions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+NO_FACTS = RunFacts()
+
+
+class Writer(ABC):
+    """Takes results one at a time and keeps none of them.
+
+    As a context manager it is closed whatever happens, so that what was already computed is not lost.
+    """
+
+    _closed = False
+
+    @abstractmethod
+    def __init__(self, path: Path, *, run: RunFacts = NO_FACTS) -> None: ...
+
+    @abstractmethod
+    def add(self, result: FilmResult) -> None:
+        """Write one film's result; raises :class:`~kneexray.errors.OutputError` where that fails."""
+
+    def close(self) -> None:
+        """Finish the file, once; raises :class:`~kneexray.errors.OutputError` where that fails."""
+        if not self._closed:
+            self._closed = True
+            self._finish()
+
+    @abstractmethod
+    def _finish(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def prediction_record(prediction: Prediction, *, heatmap_path: str | None) -> dict[str, Any]:
+    """Return a prediction as JSON has it, wherever it is written: ``predictions.json``, the API, the rows of the CSV.
+
+    ``heatmap_path`` is where its picture is, relative to the output folder, or None. Warnings are those of the film, the knee and
+    the prediction together.
+    """
+    knee = prediction.knee
+    return {
+        "file": prediction.source,
+        "sop_instance_uid": knee.radiograph.sop_instance_uid,
+        "knee": {"side": knee.side, "box": [float(edge) for edge in knee.box], "mirrored": knee.mirrored, "score": float(knee.score)},
+        "task": prediction.task,
+        "grade": int(prediction.grade),
+        "label": prediction.label,
+        "labels": list(prediction.labels),
+        "probabilities": prediction.probabilities.tolist(),
+        "prediction_set": [int(grade) for grade in prediction.prediction_set],
+        "coverage": float(prediction.coverage),
+        "heatmap": heatmap_path,
+        "warnings": all_warnings(prediction),
+        "model_id": prediction.model_id,
+    }
+
+
+def rejection_record(rejection: Rejection) -> dict[str, str]:
+    """Return a rejection as JSON has it."""
+    return {"file": rejection.source, "reason": rejection.reason, "detail": rejection.detail}
+
+
+def all_warnings(prediction: Prediction) -> list[str]:
+    """Return the warnings of the film, the knee and the prediction, each once."""
+    return list(dict.fromkeys((*prediction.knee.radiograph.warnings, *prediction.knee.warnings, *prediction.warnings)))
+
+
+def heatmap_paths(result: FilmResult) -> tuple[str | None, ...]:
+    """Return where the heatmap of each prediction lies, relative to the output folder; None for a prediction without one.
+
+    The name says which film, side and task: ``heatmaps/9003175L-5f0c1d2e3a4b5c6d-L-kl.png``. The digest of the whole source
+    tells films of one name apart. Only ASCII letters, digits, ``_`` and ``-`` are used, and under 100 of them, which any file
+    system takes. The name is the same in every run over the same source.
+    """
+    if all(prediction.heatmap is None for prediction in result.predictions):
+        return (None,) * len(result.predictions)
+    name = re.split(r"[/\\]", result.source)[-1]
+    stem = _plain(name.rpartition(".")[0] or name)[:40]
+    digest = blake2b(result.source.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    seen: Counter[str] = Counter()
+    paths: list[str | None] = []
+    for prediction in result.predictions:
+        if prediction.heatmap is None:
+            paths.append(None)
+            continue
+        name = f"{stem}-{digest}-{prediction.knee.side or 'knee'}-{_plain(prediction.task).lower()[:24]}"
+        seen[name] += 1
+        paths.append(f"heatmaps/{name}.png" if seen[name] == 1 else f"heatmaps/{name}-{seen[name]}.png")
+    return tuple(paths)
+
+
+def _plain(text: str) -> str:
+    """Return the ASCII letters, digits and underscores of a text, anything else as one underscore."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", normalize("NFKD", text).encode("ascii", "ignore").decode()).strip("_") or "film"

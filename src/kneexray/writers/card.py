@@ -1,0 +1,71 @@
+"""One knee as a card of the HTML report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from kneexray.types import Prediction
+from kneexray.writers import words
+from kneexray.writers.base import all_warnings
+from kneexray.writers.pictures import data_uri, knee_jpeg, layer_png
+
+STEPS = 5
+"""Colours of grades in the style sheet, ``g0`` (low) to ``g4``."""
+
+
+def step(grade: int, grades: int) -> int:
+    """Return the colour of a grade among ``grades``: the ends of the scale have the ends of the colours."""
+    return round(grade * (STEPS - 1) / (grades - 1)) if grades > 1 else 0
+
+
+def knee_card(predictions: Sequence[Prediction]) -> str:
+    """Return the card of one knee: its picture, and what each task says of it. Every text is escaped."""
+    first = predictions[0]
+    side = words.SIDES[first.knee.side]
+    bone = data_uri(knee_jpeg(first.knee), kind="jpeg")
+    asked = {prediction.task for prediction in predictions}
+    readings = "".join(
+        _picture(prediction, bone=bone, side=side) * (prediction is first or prediction.heatmap is not None) + _reading(prediction, asked=asked)
+        for prediction in predictions
+    )
+    warnings = list(dict.fromkeys(warning for prediction in predictions for warning in all_warnings(prediction)))
+    notes = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
+    return (
+        f'<article class="knee" data-label="{escape(words.display(first, first.grade))}" data-grade="{first.grade}"'
+        f' data-sure="{first.probabilities.max():.4f}" data-warned="{int(bool(warnings))}">\n'
+        f'<header><span class="side">{side}</span> <bdi class="name">{escape(first.source)}</bdi></header>\n'
+        f"{readings}" + (f'<ul class="notes">{notes}</ul>\n' if notes else "") + "</article>\n"
+    )
+
+
+def _picture(prediction: Prediction, *, bone: str, side: str) -> str:
+    heat, what = "", f"{side}: the radiograph"
+    if prediction.heatmap is not None:
+        heat = f'<img class="heat" alt="" src="{data_uri(layer_png(prediction.heatmap), kind="png")}">'
+        what += f", with the regions that raised the score of {words.display(prediction, prediction.grade)}"
+    return f'<figure><img class="bone" alt="{escape(what)}" src="{bone}">{heat}</figure>\n'
+
+
+def _reading(prediction: Prediction, *, asked: set[str]) -> str:
+    meaning = words.meaning(prediction)
+    rows = "".join(_bar(prediction, grade, float(probability)) for grade, probability in enumerate(prediction.probabilities))
+    facts = [(f"{prediction.coverage * 100:g} % prediction set", words.set_in_words(prediction))]
+    facts += [(words.title(name), words.percent(probability)) for name, probability in words.derived(prediction) if name not in asked]
+    return (
+        f'<section class="reading"><p class="task">{escape(words.title(prediction.task))}</p>\n'
+        f"<h3>{escape(words.display(prediction, prediction.grade))}</h3>"
+        + (f'<p class="meaning">{escape(meaning)}</p>' if meaning else "")
+        + f'\n<table class="bars"><tbody>{rows}</tbody></table>\n<dl class="facts">'
+        + "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
+        + "</dl></section>\n"
+    )
+
+
+def _bar(prediction: Prediction, grade: int, probability: float) -> str:
+    kinds = ["top"] * (grade == prediction.grade) + ["in"] * (grade in prediction.prediction_set)
+    return (
+        f'<tr class="{" ".join(kinds)}"><th scope="row">{escape(words.display(prediction, grade))}</th>'
+        f'<td class="bar"><i class="g{step(grade, len(prediction.labels))}" style="width:{probability * 100:.1f}%"></i></td>'
+        f"<td>{words.percent(probability)}</td></tr>"
+    )

@@ -1,0 +1,90 @@
+"""``predictions.csv``: one row a prediction and one a rejection, in fixed columns that pandas and R load as they are.
+
+``probability_0`` .. belong to the names in ``labels`` (separated by ``|``, as in ``prediction_set`` and ``warnings``); ``grade``
+counts them from 0. A rejected image has ``status`` "rejected", a ``reason`` and a ``detail``, and no grade.
+
+A spreadsheet runs a cell that starts with ``=``, ``+``, ``-`` or ``@`` as a formula. A file name that does is written with ``./`` before it, which
+is still the name of the same file; any other text that does gets an apostrophe, which spreadsheets take for "this is text". Ordinary
+names are written as they are. Texts are quoted, so that a ``;`` inside one starts no cell where ``;`` separates them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from kneexray.tasks import TASKS
+from kneexray.types import FilmResult
+from kneexray.writers.base import NO_FACTS, RunFacts, Writer, heatmap_paths, prediction_record, rejection_record
+from kneexray.writers.output import OutputFile
+
+PROBABILITIES = tuple(f"probability_{grade}" for grade in range(max(len(task.labels) for task in TASKS.values())))
+COLUMNS = (
+    *("file", "status", "side", "task", "grade", "label", *PROBABILITIES, "prediction_set", "coverage"),
+    *("score", "x0", "y0", "x1", "y1", "mirrored", "heatmap", "warnings", "reason", "detail"),
+    *("labels", "sop_instance_uid", "model_id"),
+)
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+class FileWriter(Writer):
+    """Writes ``predictions.csv``."""
+
+    def __init__(self, path: Path, *, run: RunFacts = NO_FACTS) -> None:
+        self._file = OutputFile(path)
+
+    def add(self, result: FilmResult) -> None:
+        """Append a row for each prediction and each rejection."""
+        rows = [
+            _prediction_row(prediction_record(prediction, heatmap_path=path))
+            for prediction, path in zip(result.predictions, heatmap_paths(result), strict=True)
+        ]
+        rows += [
+            {"status": "rejected", "sop_instance_uid": rejection.sop_instance_uid, **rejection_record(rejection)}
+            for rejection in result.rejections
+        ]
+        self._write(rows)
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        header = [dict(zip(COLUMNS, COLUMNS, strict=True))] if self._file.size == 0 else []
+        self._file.write(_lines(header + rows))
+
+    def _finish(self) -> None:
+        with self._file:
+            self._write([])
+            self._file.finish()
+
+
+def write(results: Iterable[FilmResult], path: Path) -> None:
+    """Write all results to a CSV file at ``path``."""
+    with FileWriter(path) as writer:
+        for result in results:
+            writer.add(result)
+
+
+def _prediction_row(record: dict[str, Any]) -> dict[str, Any]:
+    row = {"status": "graded", **record, **record["knee"]}
+    row |= dict(zip(("x0", "y0", "x1", "y1"), record["knee"]["box"], strict=True))
+    row |= {f"probability_{grade}": value for grade, value in enumerate(record["probabilities"])}
+    row |= {name: "|".join(map(str, record[name])) for name in ("labels", "prediction_set", "warnings")}
+    for nested in ("knee", "box", "probabilities"):
+        del row[nested]
+    return row
+
+
+def _lines(rows: Iterable[dict[str, Any]]) -> str:
+    """Return rows as CSV; raises ValueError for a value that has no column."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerows({name: _safe(name, value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _safe(name: str, value: object) -> object:
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"./{value}" if name == "file" else f"'{value}"
+    return value
