@@ -95,6 +95,11 @@ def test_sets_are_those_grown_by_hand(weights: np.ndarray, ordinal: bool, step: 
     assert calibrate.prediction_set(probabilities, step / 64, ordinal=ordinal) == naive_set(probabilities, step / 64, ordinal=ordinal)
 
 
+def test_of_equal_neighbours_the_lower_enters_first() -> None:
+    assert calibrate.prediction_set([0.25, 0.5, 0.25], 0.5, ordinal=True) == (0, 1)
+    assert calibrate.prediction_set([0.25, 0.5, 0.25], 0.5, ordinal=False) == (0, 1)
+
+
 def test_thresholds_are_the_conformal_quantile() -> None:
     logits, grade = severities(99, seed=3)
     probabilities = calibrate.softmax(logits)
@@ -230,6 +235,14 @@ def test_cross_fitted_coverage_is_near_the_asked_one() -> None:
         assert np.dot(shares, [part[1] for part in parts]) == pytest.approx(estimate.mean_size)
     assert estimates[0].mean_size < estimates[1].mean_size
     assert estimates[0].singletons > estimates[1].singletons
+
+
+def test_cross_fit_judges_a_patient_by_the_others_only() -> None:
+    """Four right answers and one wrong: the wrong one is held by its set only where its own score was allowed to calibrate it."""
+    logits = np.array([[2.0, 0.0]] * 5)
+    (estimate,) = calibrate.cross_fit_coverage(logits, [0, 0, 0, 0, 1], ordinal=True, coverages=(0.7,))
+    assert estimate.measured == pytest.approx(0.8)
+    assert estimate.per_class[1] == (0.0, 1.0)
 
 
 def test_cross_fit_keeps_a_patient_in_one_fold_and_names_an_absent_class() -> None:

@@ -40,7 +40,7 @@ class InputCard(_Record):
 class TrainingCard(_Record):
     """What the model was made from, and by what command."""
 
-    command: tuple[str, ...]
+    command: str
     recipe: dict[str, Any]
     data: str
     data_licence: str
@@ -115,11 +115,15 @@ def read_card(folder: str | Path) -> Card:
     try:
         return Card.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise BundleError(f"{folder}: is no model bundle ({CARD} cannot be read: {error.strerror}). Give a folder made by 'kneexray export'.") from error
+        raise BundleError(
+            f"{folder}: is no model bundle ({CARD} cannot be read: {error.strerror}). Give a folder made by 'kneexray export'."
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{path}: is no card that this version of KneeXRay knows ({where}: {first['msg']}). Export the model again.") from None
+        raise BundleError(
+            f"{path}: is no card that this version of KneeXRay knows ({where}: {first['msg']}). Export the model again."
+        ) from None
 
 
 def open_bundle(folder: str | Path) -> Bundle:
@@ -130,14 +134,17 @@ def open_bundle(folder: str | Path) -> Bundle:
     place = Path(folder)
     card = read_card(place)
     if card.task not in TASKS or tuple(card.labels) != TASKS[card.task].labels:
-        raise BundleError(f"{place}: grades task '{card.task}' with labels {', '.join(card.labels)}, which this version of KneeXRay does not know.")
+        raise BundleError(
+            f"{place}: grades task '{card.task}' with labels {', '.join(card.labels)}, which this version of KneeXRay does not know."
+        )
     try:
         digest = sha256_of(place / NETWORK)
     except OSError as error:
         raise BundleError(f"{place}: {NETWORK} cannot be read ({error.strerror}). Export or fetch the bundle again.") from error
     if digest != card.sha256:
         raise BundleError(
-            f"{place}: {NETWORK} is not the network that the card describes (SHA-256 {digest[:12]}..., the card says {card.sha256[:12]}...). "
+            f"{place}: {NETWORK} is not the network that the card describes "
+            f"(SHA-256 {digest[:12]}..., the card says {card.sha256[:12]}...). "
             f"It was altered or damaged: export or fetch the bundle again."
         )
     return Bundle(folder=place, card=card)

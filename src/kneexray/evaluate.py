@@ -34,7 +34,7 @@ SPLIT_QUALITY: MappingProxyType[SplitQuality, str] = MappingProxyType(
 FEW = 10
 """A class with fewer images than this gets a note: its figures rest on very little."""
 
-_SUM_TOLERANCE = 1e-3
+_TOLERANCE = 1e-3  # stored probabilities may be rounded to three decimals
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,8 +100,8 @@ def usable(inputs: EvaluationInput, *, invalid: Invalid = "raise") -> Evaluation
     classes, total = given.shape[1], given.sum(axis=1)
     checks = (
         (~((target >= 0) & (target < classes)), f"true label index {{target}} is outside 0..{classes - 1}"),
-        (~(np.abs(total - 1) <= _SUM_TOLERANCE), "probabilities {values} sum to {total:.4g}, not 1"),
-        (~((given >= 0) & (given <= 1)).all(axis=1), "probabilities {values} are not all between 0 and 1"),
+        (~(np.abs(total - 1) <= _TOLERANCE), "probabilities {values} sum to {total:.4g}, not 1"),
+        (~((given >= -_TOLERANCE) & (given <= 1 + _TOLERANCE)).all(axis=1), "probabilities {values} are not all between 0 and 1"),
         (~np.isfinite(given).all(axis=1), "probabilities {values} are not all finite"),
     )
     reasons: dict[int, str] = {}

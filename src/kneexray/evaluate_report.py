@@ -67,7 +67,8 @@ def write_evaluation(
 ) -> Path:
     """Write ``evaluation`` of ``inputs`` into ``out_dir`` and return the path of ``report.html``.
 
-    ``metrics.json``, ``predictions.parquet``, each figure as PNG and SVG, ``table.md``, ``table.tex`` and ``report.html``.
+    ``metrics.json``, ``predictions.parquet`` (the rows that were evaluated), each figure as PNG and SVG, ``table.md``, ``table.tex``
+    and ``report.html``.
     ``thumbnail`` and ``heatmap`` give the pictures of the worst errors (film; film with the model's heatmap laid over it).
     ``provenance`` rows (command, data, hash) go into the report as they are. Raises
     :class:`~kneexray.errors.MissingExtraError` without the ``eval`` extra and :class:`~kneexray.errors.OutputError` where the folder
@@ -79,7 +80,7 @@ def write_evaluation(
         raise MissingExtraError("the evaluation report", "eval") from None
     rows, out = usable(inputs, invalid="drop"), Path(out_dir)
     write_whole(out / "metrics.json", (json.dumps(evaluation, indent=2, allow_nan=False) + "\n").encode())
-    write_predictions(out / "predictions.parquet", inputs)
+    write_predictions(out / "predictions.parquet", rows)
     drawn = {}
     for name, figure in plots.draw(evaluation, rows).items():
         write_whole(out / f"{name}.png", plots.png(figure))
@@ -116,19 +117,8 @@ def latex_table(evaluation: dict[str, Any]) -> str:
     lines = [f"{METRICS[name][0]} & {_number(evaluation[name], dash='--')} \\\\" for name in HEADLINE]
     model = re.sub(r"([#$%&_{}])", r"\\\1", evaluation["model_id"].replace("\\", "/"))
     head = f"{model} & {evaluation['n']} images of {_units(evaluation)} \\\\"
-    return "\n".join(
-        [
-            "% needs \\usepackage{booktabs}",
-            "\\begin{tabular}{lr}",
-            "\\toprule",
-            head,
-            "\\midrule",
-            *lines,
-            "\\bottomrule",
-            "\\end{tabular}",
-            "",
-        ]
-    )
+    start = ["% needs \\usepackage{booktabs}", "\\begin{tabular}{lr}", "\\toprule", head, "\\midrule"]
+    return "\n".join([*start, *lines, "\\bottomrule", "\\end{tabular}", ""])
 
 
 def render(

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from kneexray import metrics
@@ -109,13 +110,7 @@ def _confusion(evaluation: dict[str, Any], *, shares: bool) -> Figure:
     names = _names(evaluation)
     figure, axes = _axes("Confusion matrix, row shares" if shares else "Confusion matrix, images")
     for (row, column), value in np.ndenumerate(share):
-        axes.fill(
-            [column - 0.5, column + 0.5, column + 0.5, column - 0.5],
-            [row - 0.5, row - 0.5, row + 0.5, row + 0.5],
-            color=CELL,
-            alpha=value,
-            lw=0,
-        )
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, color=CELL, alpha=value, lw=0))
         text = (f"{value:.0%}" if total[row, 0] else "–") if shares else f"{counts[row, column]:.0f}"
         color = PAPER if value > 0.65 else INK if value else MUTED
         axes.text(column, row, text, ha="center", va="center", weight="bold" if row == column else "normal", color=color)

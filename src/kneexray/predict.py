@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -18,12 +19,23 @@ from kneexray.calibrate import merge, threshold_at
 from kneexray.errors import ConfigError, KneeXRayError
 from kneexray.explain import heatmap_from_cam
 from kneexray.preprocess import batch
-from kneexray.read import Source, find_sources
+from kneexray.read import find_sources
 from kneexray.session import Session
 from kneexray.tasks import Task, get_task
 from kneexray.types import FilmResult, Knee, Prediction, Rejection, Study
 
 logger = logging.getLogger(__name__)
+
+
+class Readable(Protocol):
+    """Something with a name that can be read into a study, on any thread."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    def read(self) -> Study:
+        """Return its radiographs and rejections."""
 
 
 class Predictor:
@@ -56,12 +68,30 @@ class Predictor:
             bundle = given.pop(base, None) or open_bundle(shipped(base))
             self.graders.append(Grader(bundle, asked, coverage=coverage, heatmaps=heatmaps, threads=threads))
         if given:
-            raise ConfigError(f"--model: the model(s) for task {', '.join(given)} answer none of the tasks asked ({', '.join(tasks)}). Add --task {next(iter(given))}.")
+            raise ConfigError(
+                f"--model: the model(s) for task {', '.join(given)} answer none of the tasks asked "
+                f"({', '.join(tasks)}). Add --task {next(iter(given))}."
+            )
 
     @property
     def model_ids(self) -> tuple[str, ...]:
         """The models in use."""
         return tuple(grader.bundle.card.model_id for grader in self.graders)
+
+    def model_facts(self) -> dict[str, dict[str, str]]:
+        """Return what a report says about each model, by its id."""
+        facts = {}
+        for grader in self.graders:
+            card = grader.bundle.card
+            score = card.scores["accuracy"]
+            facts[card.model_id] = {
+                "task": grader.bundle.task.title,
+                "trained on": f"{card.training.data}: {card.training.images} images of {card.training.patients} patients",
+                "accuracy": f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f}, n = {card.scores['n']}) on {card.scores_on}",
+                "licence": card.licence,
+                "SHA-256": card.sha256,
+            }
+        return facts
 
     def predict_study(self, study: Study) -> FilmResult:
         """Return everything said about the radiographs of one file."""
@@ -92,13 +122,17 @@ class Predictor:
         ]
 
     def predict(self, paths: Iterable[str | Path], *, jobs: int = 0, batch_size: int = 4) -> Iterator[FilmResult]:
-        """Yield a result for each file of ``paths`` (files, folders, globs, archives), in order, holding only a few at a time.
+        """Yield a result for each file of ``paths`` (files, folders, globs, archives), in order: see :meth:`predict_sources`."""
+        return self.predict_sources(find_sources(paths), jobs=jobs, batch_size=batch_size)
 
-        ``jobs`` threads (0: one a core) each read, grade and explain ``batch_size`` files at a time. A file that fails
+    def predict_sources(self, sources: Iterable[Readable], *, jobs: int = 0, batch_size: int = 4) -> Iterator[FilmResult]:
+        """Yield a result for each of ``sources``, in order, holding only a few at a time.
+
+        ``jobs`` threads (0: one a core) each read and grade ``batch_size`` files at a time. A file that fails
         unexpectedly is a rejection; the others go on.
         """
         workers = jobs or os.cpu_count() or 1
-        chunks = _chunks(find_sources(paths), batch_size)
+        chunks = _chunks(iter(sources), batch_size)
         first = next(chunks, None)
         if first is None:
             return
@@ -117,7 +151,7 @@ class Predictor:
                 for future in waiting:
                     future.cancel()
 
-    def _grade_chunk(self, sources: Sequence[Source]) -> list[FilmResult]:
+    def _grade_chunk(self, sources: Sequence[Readable]) -> list[FilmResult]:
         studies = [_read(source) for source in sources]
         try:
             return self.predict_studies(studies)
@@ -184,7 +218,7 @@ def _by_model(tasks: Sequence[Task]) -> dict[str, list[Task]]:
     return groups
 
 
-def _read(source: Source) -> Study:
+def _read(source: Readable) -> Study:
     try:
         return source.read()
     except Exception as error:
@@ -197,6 +231,6 @@ def _failure(source: str, error: Exception) -> Rejection:
     return Rejection(source=source, reason="failed", detail=f"{detail}; please report this file's kind as an issue")
 
 
-def _chunks(sources: Iterator[Source], size: int) -> Iterator[list[Source]]:
+def _chunks(sources: Iterator[Readable], size: int) -> Iterator[list[Readable]]:
     while chunk := list(islice(sources, size)):
         yield chunk

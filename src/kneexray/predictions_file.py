@@ -19,7 +19,7 @@ from kneexray.evaluate import SPLIT_QUALITY, EvaluationInput, Invalid, leave_out
 from kneexray.tasks import TASKS, Task, get_task
 
 _NEEDED = ("file", "label", "task")
-_OPTIONAL = ("patient_id", "side", "split", "source", "model_id", "split_quality", "probabilities", "logits", "grade")
+_OPTIONAL = ("patient_id", "side", "split", "source", "model_id", "split_quality", "probabilities", "logits")
 
 
 def read_predictions(path: Path | str, *, task: str | None = None, invalid: Invalid = "raise") -> EvaluationInput:

@@ -57,7 +57,7 @@ def preprocess(knee: Knee, geometry: Geometry) -> NDArray[np.float32]:
     seen = resample(knee.radiograph.pixels, geometry.window(knee.box), size=(geometry.size, geometry.size))
     if knee.mirrored:
         seen = seen[:, ::-1]
-    return np.ascontiguousarray(seen)[None]  # (1, H, W)
+    return np.array(seen, order="C")[None]  # (1, H, W), the caller's own
 
 
 def batch(knees: Sequence[Knee], geometry: Geometry) -> NDArray[np.float32]:

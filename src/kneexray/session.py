@@ -35,7 +35,9 @@ class Session:
             try:
                 self._engine = ort.InferenceSession(str(self.bundle.network), options, providers=["CPUExecutionProvider"])
             except Exception as error:  # onnxruntime's own exceptions share no public base
-                raise BundleError(f"{self.bundle.network}: onnxruntime {ort.__version__} cannot load it ({error}). Upgrade onnxruntime.") from error
+                raise BundleError(
+                    f"{self.bundle.network}: onnxruntime {ort.__version__} cannot load it ({error}). Upgrade onnxruntime."
+                ) from error
         return self
 
     def run(self, images: NDArray[np.float32], *, cam: bool = True) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:

@@ -98,7 +98,9 @@ TASKS: MappingProxyType[str, Task] = MappingProxyType(
             meanings=("normal: T-score -1 or above", "osteopenia: T-score between -1 and -2.5", "osteoporosis: T-score -2.5 or below"),
             ordinal=True,
             codes=(Code("17621005", _SCT, "Normal"), Code("312894000", _SCT, "Osteopenia"), Code("64859006", _SCT, "Osteoporosis")),
-            synonyms=MappingProxyType({"healthy": "normal", "osteophenia": "osteopenia", "osteopenic": "osteopenia", "osteoporotic": "osteoporosis"}),
+            synonyms=MappingProxyType(
+                {"healthy": "normal", "osteophenia": "osteopenia", "osteopenic": "osteopenia", "osteoporotic": "osteoporosis"}
+            ),
         ),
     }
 )

@@ -20,6 +20,6 @@ def export(
     need("train", "torch", "onnx", "timm")
     from kneexray.train.export import export as write_bundle
 
-    card = write_bundle(run, out, command=["kneexray", *sys.argv[1:]], mirrored=mirrored)
+    card = write_bundle(run, out, command=sys.argv, mirrored=mirrored)
     scores = ", ".join(f"{name} {card.scores[name]['value']:.3f}" for name in ("accuracy", "qwk", "mae", "ece"))
     typer.echo(f"{card.model_id} -> {out}\non {card.scores['n']} validation images of {card.scores['n_patients']} patients: {scores}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from typing import Annotated, Any
 
 import typer
@@ -22,7 +23,10 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
         typer.echo(f"  {task['name']:14}{task['title']}: {', '.join(task['labels'])}")
     typer.echo("models that ship")
     for model in facts["models"]:
-        typer.echo(f"  {model['task']:14}{model['model_id']}  ({model['parameters'] / 1e6:.1f} M parameters, {model['size']} px, {model['licence']})")
+        typer.echo(
+            f"  {model['task']:14}{model['model_id']}  "
+            f"({model['parameters'] / 1e6:.1f} M parameters, {model['size']} px, {model['licence']})"
+        )
     for name in ("readers", "writers", "datasets"):
         typer.echo(f"{name:16}{', '.join(facts[name])}")
     typer.echo("versions        " + ", ".join(f"{k} {v}" for k, v in facts["versions"].items()))
@@ -31,8 +35,8 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
 def collect() -> dict[str, Any]:
     """Return what ``info --json`` prints."""
     from kneexray.bundle import CARD, SHIPPED, shipped
-    from kneexray.datasets.manifest import NAME_RULES
-    from kneexray.provenance import versions
+    from kneexray.datasets.catalogue import CATALOGUE
+    from kneexray.provenance import environment
     from kneexray.read import FORMATS
     from kneexray.tasks import TASKS
     from kneexray.writers import WRITERS
@@ -40,13 +44,17 @@ def collect() -> dict[str, Any]:
     models = []
     for task in SHIPPED:
         card = json.loads((shipped(task) / CARD).read_text(encoding="utf-8"))
-        models.append({k: card[k] for k in ("task", "model_id", "parameters", "licence", "sha256", "scores")} | {"size": card["input"]["size"]})
+        models.append(
+            {k: card[k] for k in ("task", "model_id", "parameters", "licence", "sha256", "scores")} | {"size": card["input"]["size"]}
+        )
     return {
         "version": __version__,
-        "tasks": [{"name": t.name, "title": t.title, "labels": t.labels, "meanings": t.meanings, "ordinal": t.ordinal} for t in TASKS.values()],
+        "tasks": [
+            {"name": t.name, "title": t.title, "labels": t.labels, "meanings": t.meanings, "ordinal": t.ordinal} for t in TASKS.values()
+        ],
         "models": models,
-        "datasets": [name for name, _ in NAME_RULES],
+        "datasets": list(CATALOGUE),
         "readers": list(FORMATS),
         "writers": list(WRITERS),
-        "versions": versions(),
+        "versions": {"kneexray": __version__, "python": platform.python_version(), **environment()["packages"]},
     }

@@ -26,7 +26,7 @@ def train(
 
     config = configs.load(recipe, overrides=overrides or ())
     manifest = manifests.load(data, task=config.task)
-    record = run_training(config, manifest, out, command=["kneexray", *sys.argv[1:]], resume=resume, progress=sys.stderr.isatty())
+    record = run_training(config, manifest, out, command=sys.argv, resume=resume, progress=sys.stderr.isatty())
     best = record["outputs"]["best"]
     typer.echo(
         f"best epoch {best['epoch']}: accuracy {best['val_accuracy']:.3f}, QWK {best['val_qwk']:.3f}, MAE {best['val_mae']:.3f} "

@@ -4,49 +4,41 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
+import json
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
-from kneexray.datasets import chen2018
-from kneexray.errors import DataError, MissingExtraError, OutputError, choices
+from kneexray.datasets import tables
+from kneexray.datasets.example import COLUMNS as COLUMNS
+from kneexray.datasets.example import Example as Example
+from kneexray.datasets.gather import Found, gather, is_archive
+from kneexray.errors import DataError, MissingExtraError, ReadError, choices
 from kneexray.tasks import Task, get_task
-from kneexray.types import Side
+from kneexray.writers.output import OutputFile, make_folder
 
 SplitQuality = Literal["patient", "cluster", "image"]
-SPLIT_NAMES: MappingProxyType[str, str] = MappingProxyType(
-    {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test", "testing": "test"}
-)
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".dcm", ".dicom", ""})
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One labelled file. Empty strings stand for what is not known; ``sha256`` is of the file's bytes."""
-
-    path: str
-    label: str
-    task: str
-    patient_id: str = ""
-    side: str = ""
-    split: str = ""
-    source: str = ""
-    sha256: str = ""
-
-
-COLUMNS = tuple(field.name for field in fields(Example))
+CLUSTER = "cluster:"
+"""How a ``patient_id`` starts that stands for a cluster of near-duplicate images, where the patient is not known."""
+NAME = "manifest.csv"
+AUDIT = "audit.json"
+"""An audit of the very data of a manifest, beside it; its split leaks then go with every figure made from the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Labelled files of one task. ``root`` is the folder that relative paths start from."""
+    """Labelled files of one task. ``root`` is the folder that relative paths start from; ``leaks`` is what an audit found between its splits."""
 
     task: Task
     examples: tuple[Example, ...]
     root: Path
+    leaks: tuple[str, ...] = ()
 
     def path_of(self, example: Example) -> Path:
         """Return where ``example`` lies."""
@@ -66,12 +58,17 @@ class Manifest:
 
     @property
     def split_quality(self) -> SplitQuality:
-        """What the splits keep apart: patients if every file names one (and none is in two splits), else images."""
+        """What the splits keep apart: patients if every file names one and none is in two splits, clusters where some stand for one, else images.
+
+        Where an audit found the same images in two splits, nothing is kept apart.
+        """
         seen: dict[str, str] = {}
         for example in self.examples:
             if not example.patient_id or seen.setdefault(example.patient_id, example.split) != example.split:
                 return "image"
-        return "cluster" if all(e.patient_id.startswith("cluster:") for e in self.examples) else "patient"
+        if self.leaks:
+            return "image"
+        return "cluster" if any(e.patient_id.startswith(CLUSTER) for e in self.examples) else "patient"
 
     def digest(self) -> str:
         """Return one SHA-256 over every file's hash, label and split: what a run was trained on."""
@@ -79,53 +76,42 @@ class Manifest:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-NAME_RULES: tuple[tuple[str, Callable[[str], tuple[str, Side] | None]], ...] = (("chen2018", chen2018.patient_and_side),)
-
-
-def named(example: Example) -> Example:
-    """Return ``example`` with patient and side filled in where a public data set's naming rule tells them."""
-    for source, rule in NAME_RULES:
-        if (known := rule(Path(example.path).stem)) is not None:
-            return replace(example, patient_id=known[0], side=known[1], source=source)
-    return example
-
-
 def load(path: str | Path, *, task: str) -> Manifest:
-    """Return the manifest that ``path`` is or implies: a CSV or Parquet manifest, a folder of classes, or ``train/val/test`` folders of classes.
+    """Return the manifest that ``path`` is or implies: a CSV or Parquet manifest, a folder of classes (``train/val/test`` above them or not), an archive.
 
-    Raises :class:`DataError` naming the file, the value and the remedy.
+    An archive is unpacked once into the user's cache folder, under the hash of its bytes. Raises :class:`DataError` naming the file, the value
+    and the remedy; what maps to no class is an error here (``kneexray data prepare`` leaves it out instead).
     """
-    place = Path(path)
+    place, wanted = Path(path), get_task(task)
     if not place.exists():
-        raise DataError(f"{place}: does not exist. Give a manifest (CSV, Parquet) or a folder with one sub-folder a class.")
-    wanted = get_task(task)
+        raise DataError(f"{place}: does not exist. Give a manifest (CSV, Parquet), a folder with one sub-folder a class, or a ZIP or TAR of that.")
+    if is_archive(place):
+        return _unpacked(place, wanted)
     if place.is_dir():
-        examples = tuple(_walk(place, wanted))
-        root = place
+        examples, root = tuple(_folder(place, wanted)), place
+    elif place.suffix.lower() in tables.SUFFIXES:
+        examples, root = tuple(_rows(place, wanted)), place.parent
     else:
-        examples = tuple(_rows(place, wanted))
-        root = place.parent
+        raise DataError(f"{place}: is no manifest. Give a CSV or Parquet file, a folder with one sub-folder a class, or a ZIP or TAR of that.")
     if not examples:
         raise DataError(f"{place}: holds no labelled image of task '{task}'.")
-    return Manifest(task=wanted, examples=examples, root=root)
+    manifest = Manifest(task=wanted, examples=examples, root=root)
+    return replace(manifest, leaks=_leaks(root / AUDIT, manifest))
 
 
 def write(manifest: Manifest, path: str | Path) -> None:
-    """Write ``manifest`` as CSV. Paths stay relative to the manifest's root, or become absolute when it moves elsewhere."""
+    """Write ``manifest`` as CSV, or as Parquet where ``path`` ends so. Paths become absolute when it moves away from its root.
+
+    The same manifest gives the same bytes. Raises :class:`~kneexray.errors.OutputError` where ``path`` cannot be written.
+    """
     place = Path(path)
+    make_folder(place.parent)
     moved = place.parent.resolve() != manifest.root.resolve()
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with place.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            for example in manifest.examples:
-                row = asdict(example)
-                if moved:
-                    row["path"] = str(manifest.path_of(example).resolve())
-                writer.writerow(row)
-    except OSError as error:
-        raise OutputError(f"{place}: cannot be written ({error.strerror}). Choose a folder that is writable and has space.") from error
+    rows = [asdict(e) | ({"path": str(manifest.path_of(e).resolve())} if moved else {}) for e in manifest.examples]
+    data = _parquet(rows) if place.suffix.lower() == ".parquet" else _csv(rows)
+    with OutputFile(place) as file:
+        file.write(data)
+        file.finish()
 
 
 def check_for_training(manifest: Manifest, *, train: str = "train", val: str = "val") -> None:
@@ -139,30 +125,29 @@ def check_for_training(manifest: Manifest, *, train: str = "train", val: str = "
         raise DataError(f"split '{train}' has no image of class {', '.join(missing)}; a model cannot learn it. Add some, or choose another task.")
 
 
-def _walk(root: Path, task: Task) -> Iterator[Example]:
-    """Yield the files of a folder of classes, with or without split folders above the classes."""
-    top = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    splits = [p for p in top if p.name.lower() in SPLIT_NAMES]
-    unmapped: list[str] = []
-    for folder, split in [(p, SPLIT_NAMES[p.name.lower()]) for p in splits] or [(root, "")]:
-        for class_folder in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-            label = task.label_of(class_folder.name)
-            if label is None:
-                unmapped.append(str(class_folder.relative_to(root)))
-                continue
-            for file in sorted(class_folder.rglob("*")):
-                if file.is_file() and not file.name.startswith(".") and file.suffix.lower() in IMAGE_SUFFIXES:
-                    example = Example(path=file.relative_to(root).as_posix(), label=label, task=task.name, split=split, sha256=_sha256(file))
-                    yield named(example)
-    if unmapped:
+def _folder(root: Path, task: Task) -> Iterator[Example]:
+    found = [item for item in gather(root, task=task) if not item.repeats]
+    problems = [f"{item.name} ({item.problem})" for item in found if item.problem]
+    if problems:
+        shown = "; ".join(problems[:5])
         raise DataError(
-            f"{root}: folder(s) {', '.join(unmapped[:10])} map to no class of task '{task.name}' ({', '.join(task.labels)}). "
-            f"Rename or remove them, or name another task."
+            f"{root}: {len(problems)} image(s) map to no class of task '{task.name}' ({', '.join(task.labels)}): {shown}. "
+            f"Rename or remove their folders, name another task, or let 'kneexray data prepare' leave them out."
         )
+    with ThreadPoolExecutor() as pool:
+        for item, sha256 in zip(found, pool.map(_sha256, found), strict=True):
+            yield Example(item.name, item.label, task.name, item.patient_id, item.side, item.split, item.data_set, sha256)
+
+
+def _sha256(found: Found) -> str:
+    try:
+        return hashlib.sha256(found.source.load()).hexdigest()
+    except ReadError as error:
+        raise DataError(f"{found.source.name}: {error.detail}.") from error
 
 
 def _rows(path: Path, task: Task) -> Iterator[Example]:
-    for number, row in enumerate(_table(path), start=2):
+    for number, row in enumerate(tables.read_table(path), start=2):
         for column in ("path", "label"):
             if not row.get(column):
                 raise DataError(f"{path}, row {number}: column '{column}' is empty or absent. A manifest has the columns {', '.join(COLUMNS)}.")
@@ -174,19 +159,56 @@ def _rows(path: Path, task: Task) -> Iterator[Example]:
         yield Example(**{**{c: row.get(c) or "" for c in COLUMNS}, "label": label, "task": task.name})
 
 
-def _table(path: Path) -> Iterable[Mapping[str, str]]:
-    if path.suffix.lower() == ".parquet":
-        try:
-            import pyarrow.parquet
-        except ImportError:
-            raise MissingExtraError("a Parquet manifest", "eval") from None
-        return [{k: "" if v is None else str(v) for k, v in row.items()} for row in pyarrow.parquet.read_table(path).to_pylist()]
-    if path.suffix.lower() != ".csv":
-        raise DataError(f"{path}: is no manifest. Give a CSV or Parquet file, or a folder with one sub-folder a class.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file))
+def _unpacked(archive: Path, task: Task) -> Manifest:
+    """Return the manifest of an archive from the user's cache folder, unpacking it there first where need be."""
+    import pooch
+
+    from kneexray.datasets.prepare import prepare
+
+    with archive.open("rb") as file:
+        key = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    folder = Path(pooch.os_cache("kneexray")) / "prepared" / f"{key}-{task.name}"
+    if not (folder / NAME).is_file():
+        make_folder(folder.parent)
+        with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent) as staging:
+            imported = prepare(archive, Path(staging) / "data", task=task)
+            if problems := [item for item in imported.left_out if not item.repeats]:
+                shown = "; ".join(f"{item.name} ({item.reason})" for item in problems[:5])
+                raise DataError(f"{archive}: {len(problems)} file(s) cannot be used: {shown}. Let 'kneexray data prepare' leave them out.")
+            write(Manifest(task, imported.examples, Path(staging) / "data"), Path(staging) / "data" / NAME)
+            with suppress(OSError):  # another process was faster; what it made is the same
+                (Path(staging) / "data").rename(folder)
+    return load(folder / NAME, task=task.name)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _leaks(path: Path, manifest: Manifest) -> tuple[str, ...]:
+    """Return the split leaks of the audit at ``path``, where it is of this very data."""
+    try:
+        audit = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: is no audit that can be read ({error}). Run 'kneexray data audit' again, or remove it.") from error
+    if audit.get("digest") != manifest.digest():
+        return ()
+    counts = Counter(leak["kind"] for leak in audit["split_leaks"])
+    return tuple(f"the audit beside the manifest found {n} group(s) of {kind} files in more than one split" for kind, n in sorted(counts.items()))
+
+
+def _csv(rows: Sequence[dict[str, str]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _parquet(rows: Sequence[dict[str, str]]) -> bytes:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingExtraError("a Parquet manifest", "eval") from None
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({column: [row[column] for row in rows] for column in COLUMNS}), sink)
+    return sink.getvalue()

@@ -40,14 +40,20 @@ def find_knees(radiograph: Radiograph, *, mode: Mode = "auto") -> tuple[Knee, ..
     """
     height, width = radiograph.pixels.shape
     if min(height, width) < MINIMUM_PIXELS:
-        return _reject(radiograph, "too_small", f"the image is {width} x {height} px; a knee needs at least {MINIMUM_PIXELS} px a side to be graded")
+        return _reject(
+            radiograph, "too_small", f"the image is {width} x {height} px; a knee needs at least {MINIMUM_PIXELS} px a side to be graded"
+        )
     if _is_blank(radiograph):
         return _reject(radiograph, "blank", "the image holds (almost) one grey value only; check the export or the exposure")
     likeness = crop_likeness(radiograph.pixels)
     if is_crop(likeness):
         return (whole(radiograph, score=likeness),)
     if mode == "whole":
-        return (whole(radiograph, score=likeness, warnings=("does not look like the crop of one AP knee; graded because --roi whole was asked",)),)
+        return (
+            whole(
+                radiograph, score=likeness, warnings=("does not look like the crop of one AP knee; graded because --roi whole was asked",)
+            ),
+        )
     return _reject(
         radiograph,
         "not_a_knee",

@@ -36,7 +36,7 @@ def thumbnail(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def crop_likeness(pixels: NDArray[np.float32]) -> float:
-    """Return how much an image (H, W) looks like the crop of one AP knee: 1 as typical ones do, 0.5 at the limit, towards 0 for anything else."""
+    """Return how much an image (H, W) looks like the crop of one AP knee: 1 as typical ones do, 0.5 at the limit, 0 not at all."""
     height, width = pixels.shape
     if max(height, width) > ASPECT * min(height, width):
         return 0.0

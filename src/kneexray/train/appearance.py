@@ -1,6 +1,7 @@
-"""Fit the appearance model that the crop gate and the synthetic knees use.
+r"""Fit the appearance model that the crop gate and the synthetic knees use.
 
-    python -m kneexray.train.appearance --data ../shared/data/chen2018 --out src/kneexray/models/appearance.npz
+    python -m kneexray.train.appearance --data ../shared/data/chen2018 --model src/kneexray/models/kl \
+        --out src/kneexray/models/appearance.npz
 
 It holds means and principal components over thousands of training crops. No patient's image can be had back from it.
 """
@@ -14,12 +15,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
 
+from kneexray.bundle import Bundle, open_bundle
 from kneexray.datasets import manifest as manifests
+from kneexray.predict import Grader
 from kneexray.preprocess import Geometry, preprocess
 from kneexray.read import read_file
 from kneexray.roi import whole
-from kneexray.roi.gate import SIDE, thumbnail
+from kneexray.roi.gate import SIDE, crop_likeness, is_crop, thumbnail
+from kneexray.synthetic import SPREAD, render
+from kneexray.types import Radiograph
 
 DRAWN_SIDE = 160
 DRAWN_COMPONENTS = 96
@@ -28,12 +34,8 @@ GATE_COMPONENTS = 16
 
 def principal_components(rows: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the first ``count`` orthonormal components (C, P) of centred ``rows`` (N, P) and their standard deviations (C,)."""
-    covariance = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
-    values, vectors = np.linalg.eigh(covariance)
-    values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-    if len(rows) < rows.shape[1]:
-        vectors = (rows.T @ vectors) / np.sqrt(values)
-    return np.ascontiguousarray(vectors.T, dtype=np.float32), np.sqrt(values / len(rows)).astype(np.float32)
+    fitted = PCA(count, svd_solver="randomized", random_state=0).fit(rows)
+    return fitted.components_.astype(np.float32), np.sqrt(fitted.explained_variance_).astype(np.float32)
 
 
 def standardised(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -70,13 +72,36 @@ def fit(data: str | Path) -> dict[str, NDArray[Any]]:
     }
 
 
+def choose_exemplars(bundle: Bundle, arrays: dict[str, NDArray[Any]], *, candidates: int = 400) -> NDArray[np.float16]:
+    """Return the components' amounts (K, C) of one drawn knee a grade: of many random ones, the one that the model is surest of.
+
+    These are the demo's knees. That the model grades them rightly is how they were chosen; it says nothing about how good it is.
+    """
+    grader = Grader(bundle, [bundle.task], coverage=1.0, heatmaps=False, threads=0)
+    chosen = []
+    for grade in range(len(bundle.task.labels)):
+        amounts = np.random.default_rng([7, grade]).normal(0, SPREAD, (candidates, DRAWN_COMPONENTS)).astype(np.float16)
+        films = [render(arrays, grade, amounts=a.astype(np.float32), seed=0) for a in amounts]
+        likely = [i for i, film in enumerate(films) if is_crop(crop_likeness(film))]
+        knees = [whole(Radiograph(pixels=films[i], source="drawn")) for i in likely]
+        answers = [grader.grade(knees[i : i + 16]) for i in range(0, len(knees), 16)]
+        sureness = [answer[0].probabilities[grade] for chunk in answers for answer in chunk]
+        chosen.append(amounts[likely[int(np.argmax(sureness))]])
+    return np.stack(chosen)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fit and write the model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--model", help="The KL bundle that chooses the demo's knees; without one they are the grades' means.")
     options = parser.parse_args(arguments)
-    np.savez_compressed(options.out, **fit(options.data))
+    arrays = fit(options.data)
+    np.savez_compressed(options.out, allow_pickle=False, **arrays)
+    if options.model:
+        arrays["exemplars"] = choose_exemplars(open_bundle(options.model), arrays)
+        np.savez_compressed(options.out, allow_pickle=False, **arrays)
 
 
 if __name__ == "__main__":

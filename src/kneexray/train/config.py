@@ -38,7 +38,10 @@ class ModelConfig(Section):
 
 
 class InputConfig(Section):
-    """What the model sees: see :class:`kneexray.preprocess.Geometry`. ``progressive`` lists (first epoch, size) to train at smaller sizes first."""
+    """What the model sees: see :class:`kneexray.preprocess.Geometry`.
+
+    ``progressive`` lists (first epoch, size), to train at smaller sizes first.
+    """
 
     size: Annotated[int, Field(ge=32, le=1024)] = 224
     zoom: Annotated[float, Field(gt=0.2, le=2)] = 0.92

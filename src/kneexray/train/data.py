@@ -6,10 +6,11 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def whole_box(geometry: Geometry) -> Geometry:
-    """Return the geometry of cached training images: the whole box, at the pixel size of ``geometry``, so that augmentation may look beyond the window."""
+    """Return the geometry of cached training images: the whole box at the scale of ``geometry``, so that augmentation can look beyond."""
     return Geometry(size=round(geometry.size / geometry.zoom), zoom=1.0)
 
 
@@ -44,11 +45,12 @@ def cached(manifest: Manifest, examples: Sequence[Example], geometry: Geometry, 
         logger.info("decoding %d images into %s", len(examples), path)
         partial = path.with_suffix(".partial")
         shape = (len(examples), 1, geometry.size, geometry.size)
-        images = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
-        _fill(images, manifest, examples, geometry)
-        images.flush()
+        made = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
+        _fill(made, manifest, examples, geometry)
+        made.flush()
         partial.rename(path)
-    return np.load(path, mmap_mode="r")
+    images: NDArray[np.floating] = np.load(path, mmap_mode="r")
+    return images
 
 
 def _fill(images: NDArray[np.floating], manifest: Manifest, examples: Sequence[Example], geometry: Geometry) -> None:
@@ -109,11 +111,14 @@ class EpochShuffle(Sampler[int]):
         return iter(torch.randperm(self.length, generator=generator).tolist())
 
 
-def loader(dataset: Knees, *, batch_size: int, sampler: Sampler[int] | None = None, drop_last: bool = False) -> DataLoader[tuple[Tensor, Tensor]]:
+def loader(
+    dataset: Knees, *, batch_size: int, sampler: Sampler[int] | None = None, drop_last: bool = False
+) -> DataLoader[tuple[Tensor, Tensor]]:
     """Return a loader of whole batches. No worker processes: slicing a memory map costs less than handing tensors between processes."""
-    collate: Callable[[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]] = _identity
-    return DataLoader(dataset, batch_size=batch_size, sampler=sampler, drop_last=drop_last, collate_fn=collate, pin_memory=torch.cuda.is_available())
+    return DataLoader(
+        dataset, batch_size=batch_size, sampler=sampler, drop_last=drop_last, collate_fn=_identity, pin_memory=torch.cuda.is_available()
+    )
 
 
-def _identity(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _identity(batch: Any) -> Any:
     return batch

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kneexray import __version__
+from kneexray import __version__, provenance
 from kneexray.bundle import CARD, GOLDEN, NETWORK, Bundle, Card, InputCard, TrainingCard, open_bundle, sha256_of
 from kneexray.calibrate import Calibration, fit_calibration
-from kneexray.datasets import chen2018
 from kneexray.datasets import manifest as manifests
+from kneexray.datasets.catalogue import CATALOGUE
 from kneexray.datasets.manifest import Example, Manifest
 from kneexray.errors import BundleError, ConfigError
 from kneexray.evaluate import EvaluationInput, evaluate
@@ -180,7 +180,7 @@ def _card(
         parameters=sum(p.numel() for p in net.parameters()),
         calibration=Calibration(ordinal=manifest.task.ordinal).to_dict(),
         training=TrainingCard(
-            command=(*record["command"], "&&", *command),
+            command=f"{record['command']} && {provenance.command_line(command)}",
             recipe=record["config"],
             data=source[0],
             data_licence=source[1],
@@ -203,8 +203,8 @@ def _card(
 def _source(examples: Sequence[Example]) -> tuple[str, str]:
     """Return title and licence of the data, where all examples come from one data set of the catalogue."""
     names = {e.source for e in examples}
-    if names == {"chen2018"}:
-        return chen2018.TITLE, chen2018.LICENCE
+    if len(names) == 1 and (card := CATALOGUE.get(*names)) is not None:
+        return card.title, card.licence
     return ", ".join(sorted(n for n in names if n)) or "unnamed", "unknown"
 
 
@@ -239,7 +239,7 @@ def _check_parity(bundle: Bundle, net: Exported, images: NDArray[np.float32]) ->
 
 
 def _write_golden(bundle: Bundle) -> None:
-    """Keep inputs and outputs in the bundle, so that any engine can be checked against it. The inputs are smooth noise, no patient's image."""
+    """Keep inputs and outputs in the bundle, to check any engine against. The inputs are smooth noise, no patient's image."""
     size = bundle.card.input.size
     coarse = np.random.default_rng(0).random((GOLDEN_IMAGES, 12, 12), dtype=np.float32)
     images = np.stack([resample(c, (0, 0, 12, 12), size=(size, size)) for c in coarse])[:, None]

@@ -47,7 +47,9 @@ def soft_targets(target: Tensor, *, classes: int, sharpness: float) -> Tensor:
     return weight / weight.sum(dim=1, keepdim=True)
 
 
-LOSSES: MappingProxyType[str, Callable[[LossConfig], Loss]] = MappingProxyType({"cross_entropy": cross_entropy, "soft_ordinal": soft_ordinal})
+LOSSES: MappingProxyType[str, Callable[[LossConfig], Loss]] = MappingProxyType(
+    {"cross_entropy": cross_entropy, "soft_ordinal": soft_ordinal}
+)
 
 
 def build(config: LossConfig) -> Loss:

@@ -58,8 +58,8 @@ class Backbone(nn.Module):
         feature: Tensor = out[0] if isinstance(out, (list, tuple)) else out
         if feature.ndim == 3:  # (N, prefix + h*w, C) of a vision transformer
             feature = feature[:, self.net.num_prefix_tokens :].transpose(1, 2)
-            h, w = self.net.patch_embed.grid_size
-            feature = feature.unflatten(2, (h, w))
+            grid: Any = self.net.patch_embed
+            feature = feature.unflatten(2, grid.grid_size)
         elif getattr(self.net, "output_fmt", None) == "NHWC":
             feature = feature.permute(0, 3, 1, 2)
         return feature
@@ -172,5 +172,7 @@ def _load_state(net: GradingNet, state: dict[str, Tensor], *, origin: str) -> No
             adapted[flat] = value
     missing = [k for k in target if k not in adapted and not k.endswith("num_batches_tracked")]
     if missing:
-        raise ConfigError(f"model.weights: {origin} lacks {len(missing)} of the backbone's {len(target)} tensors, first {missing[0]!r}: another network?")
+        raise ConfigError(
+            f"model.weights: {origin} lacks {len(missing)} of the backbone's {len(target)} tensors, first {missing[0]!r}: another network?"
+        )
     net.backbone.net.load_state_dict(adapted, strict=False)

@@ -40,14 +40,13 @@ class GradingModule(L.LightningModule):
         sizes = [size for first, size in sorted(self.config.input.progressive) if first <= epoch]
         return sizes[-1] if sizes else self.config.input.size
 
-    def on_train_epoch_start(self) -> None:
-        """Start each epoch's dropout from a state that depends on seed and epoch only: a resumed run equals an unbroken one."""
-        torch.manual_seed(self.config.seed * 1_000_003 + self.current_epoch)
-
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """One step on a batch of whole boxes (N, 1, H, W) and labels (N,)."""
+        """One step on a batch of whole boxes (N, 1, H, W) and labels (N,).
+
+        Augmentation and dropout draw from a state that depends on seed and step only: a resumed run equals an unbroken one.
+        """
         images, target = batch
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.global_step)
+        generator = torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
         images = augment(images, self.config.augment, self.geometry, size=self.size_at(self.current_epoch), generator=generator)
         loss = self.loss(self(images), target)
         self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(target))

@@ -21,6 +21,7 @@ from kneexray import provenance
 from kneexray.datasets import manifest as manifests
 from kneexray.datasets.manifest import Manifest
 from kneexray.errors import ConfigError, DataError
+from kneexray.preprocess import Geometry
 from kneexray.train import data, models
 from kneexray.train.config import Config, validate
 from kneexray.train.curves import read_metrics, write_curves
@@ -29,7 +30,9 @@ from kneexray.train.module import GradingModule
 CONFIG, DATA, WEIGHTS, METRICS, RECORD = "config.json", "data.csv", "model.safetensors", "metrics.jsonl", "manifest.json"
 
 
-def train(config: Config, manifest: Manifest, out: str | Path, *, command: Sequence[str], resume: bool = False, progress: bool = True) -> dict[str, Any]:
+def train(
+    config: Config, manifest: Manifest, out: str | Path, *, command: Sequence[str], resume: bool = False, progress: bool = True
+) -> dict[str, Any]:
     """Train as ``config`` says on ``manifest``'s splits ``train`` and ``val``; return the run's manifest.
 
     The folder ``out`` then holds ``config.json``, ``data.csv``, ``metrics.jsonl``, ``curves.png``, ``tensorboard/``,
@@ -41,8 +44,6 @@ def train(config: Config, manifest: Manifest, out: str | Path, *, command: Seque
     manifests.check_for_training(manifest)
     last = _prepare_folder(folder, config, manifest, resume=resume)
     loaders = _loaders(config, manifest, folder)
-    module = GradingModule(config, classes=len(manifest.task.labels), steps_per_epoch=len(loaders[0]))
-    start = models.load_starting_point(module.net, config.model)
     checkpoint = ModelCheckpoint(
         folder / "checkpoints",
         filename="best",
@@ -51,12 +52,18 @@ def train(config: Config, manifest: Manifest, out: str | Path, *, command: Seque
         save_last=True,
         enable_version_counter=False,
     )
-    with torch.random.fork_rng():
-        trainer = _trainer(config, folder, checkpoint, progress=progress)
+    with torch.random.fork_rng():  # the caller's random state is left as it was
+        torch.manual_seed(config.seed)
+        module = GradingModule(config, classes=len(manifest.task.labels), steps_per_epoch=len(loaders[0]))
+        start = models.load_starting_point(module.net, config.model)
+        trainer = _trainer(config, folder, checkpoint, steps_per_epoch=len(loaders[0]), progress=progress)
         try:
             trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
         except torch.OutOfMemoryError as error:
-            raise ConfigError(f"out of device memory at batch_size {config.optim.batch_size}. Try --set optim.batch_size={config.optim.batch_size // 2}.") from error
+            smaller = max(1, config.optim.batch_size // 2)
+            raise ConfigError(
+                f"out of device memory at batch_size {config.optim.batch_size}. Try --set optim.batch_size={smaller}."
+            ) from error
     _write_weights(Path(checkpoint.best_model_path), folder / WEIGHTS)
     history = read_metrics(folder / METRICS)
     write_curves(history, folder / "curves.png")
@@ -64,11 +71,11 @@ def train(config: Config, manifest: Manifest, out: str | Path, *, command: Seque
     record = provenance.run_manifest(
         command=command,
         config=config.model_dump(mode="json"),
-        inputs={"data": str(manifest.root), "data_sha256": manifest.digest()},
+        inputs={str(manifest.root): manifest.digest()},
         outputs={"epochs": len(history), "best": best, "starting_point": asdict(start), "split_quality": manifest.split_quality},
         started=started,
         finished=datetime.now(UTC),
-        device=str(trainer.strategy.root_device),
+        environment=provenance.environment(device=str(trainer.strategy.root_device)),
     )
     provenance.write_manifest(folder / RECORD, record)
     return record
@@ -129,7 +136,10 @@ def _prepare_folder(folder: Path, config: Config, manifest: Manifest, *, resume:
             old, new = before.model_dump(), config.model_dump()
             changed = [f"{k}.{s}" for k in old if isinstance(old[k], dict) for s in old[k] if old[k][s] != new[k][s]]
             changed += [k for k in old if not isinstance(old[k], dict) and old[k] != new[k]]
-            raise ConfigError(f"{folder}: cannot resume, the recipe differs in {', '.join(changed)}. Resume with the same recipe, or train into another folder.")
+            raise ConfigError(
+                f"{folder}: cannot resume, the recipe differs in {', '.join(changed)}. "
+                f"Resume with the same recipe, or train into another folder."
+            )
         if json.loads((folder / "data.json").read_text())["digest"] != manifest.digest():
             raise ConfigError(f"{folder}: cannot resume, the data differ from those that the run began with. Train into another folder.")
         return last
@@ -137,14 +147,16 @@ def _prepare_folder(folder: Path, config: Config, manifest: Manifest, *, resume:
         raise ConfigError(f"{folder}: already holds a run. Go on with --resume, or choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(config.model_dump_json(indent=2), encoding="utf-8")
-    (folder / "data.json").write_text(json.dumps({"digest": manifest.digest(), "split_quality": manifest.split_quality, "root": str(manifest.root)}))
+    (folder / "data.json").write_text(
+        json.dumps({"digest": manifest.digest(), "split_quality": manifest.split_quality, "root": str(manifest.root)})
+    )
     manifests.write(manifest, folder / DATA)
     (folder / METRICS).unlink(missing_ok=True)
     return None
 
 
 def _loaders(config: Config, manifest: Manifest, folder: Path) -> tuple[Any, Any]:
-    geometry = data.Geometry(size=config.input.size, zoom=config.input.zoom, shift_y=config.input.shift_y)
+    geometry = Geometry(size=config.input.size, zoom=config.input.zoom, shift_y=config.input.shift_y)
     cache = folder / "cache"
     fit, judge = manifest.split("train"), manifest.split("val")
     seen = data.cached(manifest, fit, data.whole_box(geometry), dtype="float16", folder=cache)
@@ -157,9 +169,11 @@ def _loaders(config: Config, manifest: Manifest, folder: Path) -> tuple[Any, Any
     )
 
 
-def _trainer(config: Config, folder: Path, checkpoint: ModelCheckpoint, *, progress: bool) -> L.Trainer:
+def _trainer(config: Config, folder: Path, checkpoint: ModelCheckpoint, *, steps_per_epoch: int, progress: bool) -> L.Trainer:
     cuda = torch.cuda.is_available()
-    precision = {"auto": "bf16-mixed" if cuda else "32-true", "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[config.optim.precision]
+    precision = {"auto": "bf16-mixed" if cuda else "32-true", "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[
+        config.optim.precision
+    ]
     callbacks: list[L.Callback] = [
         checkpoint,
         EarlyStopping(config.select.monitor, mode=_mode(config), patience=config.select.patience, check_finite=False),
@@ -179,7 +193,7 @@ def _trainer(config: Config, folder: Path, checkpoint: ModelCheckpoint, *, progr
         gradient_clip_val=config.optim.clip or None,
         callbacks=callbacks,
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
-        log_every_n_steps=10,
+        log_every_n_steps=min(10, steps_per_epoch),
         num_sanity_val_steps=0,
         enable_progress_bar=progress,
         enable_model_summary=progress,

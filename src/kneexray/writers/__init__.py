@@ -17,14 +17,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from kneexray.errors import ConfigError, choices
-from kneexray.types import FilmResult
 from kneexray.writers.base import NO_FACTS
 from kneexray.writers.base import RunFacts as RunFacts
 from kneexray.writers.base import Writer as Writer
 from kneexray.writers.output import make_folder
+
+if TYPE_CHECKING:
+    from kneexray.types import FilmResult
+    from kneexray.writers.pictures import Album
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +67,13 @@ class FolderWriter(Writer):
             self._writers = [stack.enter_context(one.load()(path / one.output, run=run)) for one in (_HEATMAPS, *chosen)]
             self._stack = stack.pop_all()
 
-    def add(self, result: FilmResult) -> None:
+    def add(self, result: FilmResult, *, album: Album | None = None) -> None:
         """Hand the result to every format."""
+        from kneexray.writers.pictures import Album
+
+        album = album or Album()
         for writer in self._writers:
-            writer.add(result)
+            writer.add(result, album=album)
 
     def _finish(self) -> None:
         self._stack.close()

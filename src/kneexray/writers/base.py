@@ -11,10 +11,12 @@ from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from unicodedata import normalize
 
-from kneexray.types import FilmResult, Prediction, Rejection
+if TYPE_CHECKING:  # the table of writers is read where neither numpy nor Pillow is needed
+    from kneexray.types import FilmResult, Prediction, Rejection
+    from kneexray.writers.pictures import Album
 
 DISCLAIMER = "For research use. Not a medical device."
 """What every report says."""
@@ -24,7 +26,8 @@ DISCLAIMER = "For research use. Not a medical device."
 class RunFacts:
     """What a report says about the run that made it.
 
-    ``models`` maps a model's id to facts worth printing (licence, data, score), ``versions`` a package to its version.
+    ``command`` is what was typed (``provenance.command_line``), ``models`` maps a model's id to facts worth printing (licence, data,
+    score), ``versions`` a package to its version.
     """
 
     command: str = ""
@@ -48,8 +51,11 @@ class Writer(ABC):
     def __init__(self, path: Path, *, run: RunFacts = NO_FACTS) -> None: ...
 
     @abstractmethod
-    def add(self, result: FilmResult) -> None:
-        """Write one film's result; raises :class:`~kneexray.errors.OutputError` where that fails."""
+    def add(self, result: FilmResult, *, album: Album | None = None) -> None:
+        """Write one film's result; raises :class:`~kneexray.errors.OutputError` where that fails.
+
+        Writers that share an ``album`` draw the film's pictures once between them.
+        """
 
     def close(self) -> None:
         """Finish the file, once; raises :class:`~kneexray.errors.OutputError` where that fails."""
@@ -108,17 +114,15 @@ def heatmap_paths(result: FilmResult) -> tuple[str | None, ...]:
     tells films of one name apart. Only ASCII letters, digits, ``_`` and ``-`` are used, and under 100 of them, which any file
     system takes. The name is the same in every run over the same source.
     """
-    if all(prediction.heatmap is None for prediction in result.predictions):
-        return (None,) * len(result.predictions)
-    name = re.split(r"[/\\]", result.source)[-1]
-    stem = _plain(name.rpartition(".")[0] or name)[:40]
-    digest = blake2b(result.source.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
     seen: Counter[str] = Counter()
     paths: list[str | None] = []
     for prediction in result.predictions:
         if prediction.heatmap is None:
             paths.append(None)
             continue
+        film = re.split(r"[/\\]", prediction.source)[-1]
+        stem = _plain(film.rpartition(".")[0] or film)[:40]
+        digest = blake2b(prediction.source.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
         name = f"{stem}-{digest}-{prediction.knee.side or 'knee'}-{_plain(prediction.task).lower()[:24]}"
         seen[name] += 1
         paths.append(f"heatmaps/{name}.png" if seen[name] == 1 else f"heatmaps/{name}-{seen[name]}.png")

@@ -8,7 +8,7 @@ from html import escape
 from kneexray.types import Prediction
 from kneexray.writers import words
 from kneexray.writers.base import all_warnings
-from kneexray.writers.pictures import data_uri, knee_jpeg, layer_png
+from kneexray.writers.pictures import Album, data_uri, knee_jpeg, layer_png
 
 STEPS = 5
 """Colours of grades in the style sheet, ``g0`` (low) to ``g4``."""
@@ -19,14 +19,15 @@ def step(grade: int, grades: int) -> int:
     return round(grade * (STEPS - 1) / (grades - 1)) if grades > 1 else 0
 
 
-def knee_card(predictions: Sequence[Prediction]) -> str:
+def knee_card(predictions: Sequence[Prediction], *, album: Album) -> str:
     """Return the card of one knee: its picture, and what each task says of it. Every text is escaped."""
     first = predictions[0]
     side = words.SIDES[first.knee.side]
-    bone = data_uri(knee_jpeg(first.knee), kind="jpeg")
+    bone = data_uri(knee_jpeg(album.crop(first.knee)), kind="jpeg")
     asked = {prediction.task for prediction in predictions}
     readings = "".join(
-        _picture(prediction, bone=bone, side=side) * (prediction is first or prediction.heatmap is not None) + _reading(prediction, asked=asked)
+        _picture(prediction, bone=bone, side=side) * (prediction is first or prediction.heatmap is not None)
+        + _reading(prediction, asked=asked)
         for prediction in predictions
     )
     warnings = list(dict.fromkeys(warning for prediction in predictions for warning in all_warnings(prediction)))

@@ -3,9 +3,9 @@
 ``probability_0`` .. belong to the names in ``labels`` (separated by ``|``, as in ``prediction_set`` and ``warnings``); ``grade``
 counts them from 0. A rejected image has ``status`` "rejected", a ``reason`` and a ``detail``, and no grade.
 
-A spreadsheet runs a cell that starts with ``=``, ``+``, ``-`` or ``@`` as a formula. A file name that does is written with ``./`` before it, which
-is still the name of the same file; any other text that does gets an apostrophe, which spreadsheets take for "this is text". Ordinary
-names are written as they are. Texts are quoted, so that a ``;`` inside one starts no cell where ``;`` separates them.
+A spreadsheet runs a cell that starts with ``=``, ``+``, ``-`` or ``@`` as a formula. A file name that does is written with ``./`` before
+it, which is still the name of the same file; any other text that does gets an apostrophe, which spreadsheets take for "this is text".
+Ordinary names are written as they are. Texts are quoted, so that a ``;`` inside one starts no cell where ``;`` separates them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import csv
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kneexray.tasks import TASKS
 from kneexray.types import FilmResult
 from kneexray.writers.base import NO_FACTS, RunFacts, Writer, heatmap_paths, prediction_record, rejection_record
 from kneexray.writers.output import OutputFile
+
+if TYPE_CHECKING:
+    from kneexray.writers.pictures import Album
 
 PROBABILITIES = tuple(f"probability_{grade}" for grade in range(max(len(task.labels) for task in TASKS.values())))
 COLUMNS = (
@@ -37,7 +40,7 @@ class FileWriter(Writer):
     def __init__(self, path: Path, *, run: RunFacts = NO_FACTS) -> None:
         self._file = OutputFile(path)
 
-    def add(self, result: FilmResult) -> None:
+    def add(self, result: FilmResult, *, album: Album | None = None) -> None:
         """Append a row for each prediction and each rejection."""
         rows = [
             _prediction_row(prediction_record(prediction, heatmap_path=path))

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from kneexray.types import FilmResult
 from kneexray.writers.base import NO_FACTS, RunFacts, Writer, heatmap_paths
 from kneexray.writers.output import make_folder, output_errors
-from kneexray.writers.pictures import overlay_png
+from kneexray.writers.pictures import Album, overlay_png
 
 
 class FileWriter(Writer):
@@ -18,8 +18,9 @@ class FileWriter(Writer):
         self._folder = path
         self._made = False
 
-    def add(self, result: FilmResult) -> None:
+    def add(self, result: FilmResult, *, album: Album | None = None) -> None:
         """Write a picture for each prediction that has a heatmap."""
+        album = album or Album()
         for prediction, name in zip(result.predictions, heatmap_paths(result), strict=True):
             if prediction.heatmap is None or name is None:
                 continue
@@ -27,7 +28,7 @@ class FileWriter(Writer):
                 make_folder(self._folder)
                 self._made = True
             path = self._folder / PurePosixPath(name).name
-            picture = overlay_png(prediction.knee, heatmap=prediction.heatmap)
+            picture = overlay_png(album.crop(prediction.knee), heatmap=prediction.heatmap)
             with output_errors(path):
                 try:
                     path.write_bytes(picture)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kneexray.types import FilmResult
 from kneexray.writers.base import NO_FACTS, RunFacts, Writer, heatmap_paths, prediction_record, rejection_record
 from kneexray.writers.output import OutputFile
+
+if TYPE_CHECKING:
+    from kneexray.writers.pictures import Album
 
 VERSION = 1
 """Of the layout; it grows when a key changes its meaning or goes."""
@@ -26,7 +29,7 @@ class FileWriter(Writer):
         self._rejections = OutputFile(path.with_suffix(".rejections.json"))  # they come last, and memory is not to grow with them
         self._model_ids: dict[str, None] = {}
 
-    def add(self, result: FilmResult) -> None:
+    def add(self, result: FilmResult, *, album: Album | None = None) -> None:
         """Append the film's predictions, and keep its rejections for the end."""
         records = [
             prediction_record(prediction, heatmap_path=path)

@@ -14,8 +14,8 @@ from kneexray.errors import OutputError
 
 _REMEDIES: MappingProxyType[int, str] = MappingProxyType(
     {
-        errno.ENOSPC: "no space is left on the device (what was written before stays readable); free some, or choose an output folder elsewhere",
-        errno.EDQUOT: "your disk quota is used up (what was written before stays readable); free some space, or choose an output folder elsewhere",
+        errno.ENOSPC: "no space is left there (what was written before stays readable); free some, or choose another output folder",
+        errno.EDQUOT: "your disk quota is used up (what was written before stays readable); free some, or choose another output folder",
         errno.EACCES: "you may not write there, or another program has it open; close that, or choose another output folder",
         errno.EPERM: "you may not write there; choose another output folder",
         errno.EROFS: "the file system is read-only; choose another output folder",

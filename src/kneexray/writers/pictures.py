@@ -12,23 +12,36 @@ from PIL import Image
 from kneexray.explain import colours, crop_for_display, heat_levels, indexed_overlay, opacities
 from kneexray.types import Knee
 
-SIZE = 256
+SIZE = 224
 """The longer side of a picture of a knee, in pixels."""
 
-_LAYER = 128  # finer than the map itself, for printers that do not smooth what they stretch
+_LAYER = 96  # finer than the map itself, for printers that do not smooth what they stretch
 
 
-def overlay_png(knee: Knee, *, heatmap: NDArray[np.float32]) -> bytes:
-    """Return the knee with the heatmap (h, w) over it, as PNG."""
-    index, palette = indexed_overlay(crop_for_display(knee, size=SIZE), heatmap)
+class Album:
+    """The pictures of one film, so that several writers cut each knee out once. To be dropped with the film."""
+
+    def __init__(self) -> None:
+        self._crops: dict[Knee, NDArray[np.uint8]] = {}
+
+    def crop(self, knee: Knee) -> NDArray[np.uint8]:
+        """Return the knee as it lies on the film, (h, w)."""
+        if knee not in self._crops:
+            self._crops[knee] = crop_for_display(knee, size=SIZE)
+        return self._crops[knee]
+
+
+def overlay_png(crop: NDArray[np.uint8], *, heatmap: NDArray[np.float32]) -> bytes:
+    """Return a knee (H, W) with the heatmap (h, w) over it, as PNG."""
+    index, palette = indexed_overlay(crop, heatmap)
     image = Image.fromarray(index)
     image.putpalette(palette.tobytes())
     return _encoded(image, "PNG", compress_level=1)
 
 
-def knee_jpeg(knee: Knee) -> bytes:
-    """Return the knee without a heatmap, as grey JPEG."""
-    return _encoded(Image.fromarray(crop_for_display(knee, size=SIZE)), "JPEG", quality=82)
+def knee_jpeg(crop: NDArray[np.uint8]) -> bytes:
+    """Return a knee (H, W) without a heatmap, as grey JPEG."""
+    return _encoded(Image.fromarray(crop), "JPEG", quality=82)
 
 
 def layer_png(heatmap: NDArray[np.float32]) -> bytes:

@@ -1,0 +1,107 @@
+"""A model's answers for the labelled images of a split: what ``evaluate`` measures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from kneexray.datasets.manifest import Example, Manifest
+from kneexray.errors import DataError
+from kneexray.evaluate import EvaluationInput
+from kneexray.predict import Predictor
+from kneexray.read import read_file
+from kneexray.types import FilmResult, Prediction, Side, Study
+from kneexray.writers.pictures import knee_jpeg, overlay_png
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFile:
+    """A manifest's file, read with the side that the manifest knows."""
+
+    path: Path
+    example: Example
+
+    @property
+    def name(self) -> str:
+        """The path as the manifest has it."""
+        return self.example.path
+
+    def read(self) -> Study:
+        """Return the file's study, its radiographs' laterality set from the manifest where that knows it."""
+        study = read_file(self.path, source=self.example.path)
+        if self.example.side not in ("L", "R"):
+            return study
+        side = cast("Side", self.example.side)
+        return replace(study, radiographs=tuple(replace(r, laterality=side) for r in study.radiographs))
+
+
+def answer(predictor: Predictor, manifest: Manifest, *, split: str, jobs: int = 0) -> EvaluationInput:
+    """Return the answers of ``predictor`` to the manifest's task for every image of ``split``.
+
+    An image that got no answer, or several, is left out and noted by name and reason. Raises :class:`DataError` where no image
+    got one.
+    """
+    examples = manifest.split(split)
+    files = [LabelledFile(manifest.path_of(e), e) for e in examples]
+    rows: list[tuple[Example, np.ndarray, str]] = []
+    unanswered: list[str] = []
+    for example, result in zip(examples, predictor.predict_sources(files, jobs=jobs), strict=True):
+        found = [p for p in result.predictions if p.task == manifest.task.name]
+        if len(found) == 1:
+            rows.append((example, found[0].probabilities, found[0].model_id))
+        else:
+            unanswered.append(f"{example.path} ({_why(result)})")
+    if not rows:
+        raise DataError(f"none of the {len(examples)} images of split '{split}' got an answer: {'; '.join(unanswered[:3])}")
+    notes = (
+        (f"{len(unanswered)} of {len(examples)} images got no answer and are left out: {'; '.join(unanswered[:5])}",) if unanswered else ()
+    )
+    answered = [example for example, _, _ in rows]
+    return EvaluationInput(
+        task=manifest.task.name,
+        model_id=rows[0][2],
+        split_quality=manifest.split_quality,
+        file=[e.path for e in answered],
+        target=np.asarray(manifest.labels(answered), dtype=np.int64),
+        probabilities=np.stack([probabilities for _, probabilities, _ in rows]),
+        patient_id=_texts([e.patient_id for e in answered]),
+        side=_texts([e.side for e in answered]),
+        split=_texts([e.split for e in answered]),
+        source=_texts([e.source for e in answered]),
+        notes=notes + manifest.leaks,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Draws films of a manifest for a report: as they are, and with the map of what the model answered."""
+
+    predictor: Predictor
+    manifest: Manifest
+
+    def film(self, file: str) -> bytes | None:
+        """Return the knee in ``file`` as JPEG, or None where there is none."""
+        prediction = self._prediction(file)
+        return None if prediction is None else knee_jpeg(prediction.knee)
+
+    def heatmap(self, file: str) -> bytes | None:
+        """Return the knee in ``file`` under its heatmap as PNG, or None where there is none."""
+        prediction = self._prediction(file)
+        return None if prediction is None or prediction.heatmap is None else overlay_png(prediction.knee, heatmap=prediction.heatmap)
+
+    def _prediction(self, file: str) -> Prediction | None:
+        example = next(e for e in self.manifest.examples if e.path == file)
+        result = self.predictor.predict_study(LabelledFile(self.manifest.path_of(example), example).read())
+        return next((p for p in result.predictions if p.task == self.manifest.task.name), None)
+
+
+def _why(result: FilmResult) -> str:
+    return result.rejections[0].detail if result.rejections else f"{len(result.predictions)} knees"
+
+
+def _texts(values: Sequence[str]) -> list[str | None]:
+    return [value or None for value in values]

@@ -1,0 +1,71 @@
+"""What a file's place says: its class and its split, told from the folders (and archives) above it. Never guessed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from kneexray.datasets.card import Card
+from kneexray.datasets.catalogue import CATALOGUE
+from kneexray.tasks import TASKS, Task
+
+SPLIT_NAMES: MappingProxyType[str, str] = MappingProxyType(
+    {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test", "testing": "test"}
+)
+_ARCHIVE_ENDING = re.compile(r"(?:\.zip|\.tar|\.tar\.\w+|\.tgz|\.tbz2|\.txz)?!?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the folders above a file say. ``label`` is None where they name no class of the task, or two; ``problem`` then says which."""
+
+    label: str | None
+    split: str
+    problem: str = ""
+
+
+def folders_of(name: str) -> list[str]:
+    """Return the folders above the file ``name``, archives as folders without their ending: ``a.zip!/train.zip!/0/x.png`` is in a, train, 0."""
+    return [_ARCHIVE_ENDING.sub("", part) for part in name.replace("\\", "/").split("/")[:-1]]
+
+
+def place(name: str, task: Task) -> Place:
+    """Return what the folders of ``name`` (a path below the data set's root) say under ``task``."""
+    folders = folders_of(name)
+    splits = [SPLIT_NAMES[folder.lower()] for folder in folders if folder.lower() in SPLIT_NAMES]
+    labels = [label for folder in folders if (label := task.label_of(folder)) is not None]
+    split = splits[-1] if splits else ""
+    if len(set(labels)) == 1:
+        return Place(labels[0], split)
+    shown = "/".join(folders) or "(no folder)"
+    return Place(None, split, f"{shown}: {'two classes in one path' if labels else 'no class'}")
+
+
+def infer_task(names: Iterable[str]) -> Task | None:
+    """Return the task whose classes the folders of most files name, or None where no folder names a class."""
+    seen = {tuple(folders_of(name)): 0 for name in names}
+    kinds = {folder for folders in seen for folder in folders}
+    scores = {task: sum(task.label_of(kind) is not None for kind in kinds) for task in TASKS.values()}
+    best = max(TASKS.values(), key=lambda task: scores[task])
+    return best if scores[best] else None
+
+
+def redundant(names: Iterable[str]) -> dict[str, str]:
+    """Return the files that repeat others of the same public data set, each with the reason; see :class:`~kneexray.datasets.card.Redundant`."""
+    rules = [rule for card in CATALOGUE.values() for rule in card.redundant]
+    listed = [(name, folders_of(name)) for name in names]
+    present = {folder for _, folders in listed for folder in folders}
+    active = {rule.folder: rule.reason for rule in rules if rule.folder in present and (not rule.beside or rule.beside in present)}
+    found: dict[str, str] = {}
+    for name, folders in listed:
+        for folder in folders:
+            if folder in active:
+                found[name] = f"{folder}: {active[folder]}"
+    return found
+
+
+def card_of(stem: str) -> Card | None:
+    """Return the data set that a file's name belongs to, or None."""
+    return next((card for card in CATALOGUE.values() if card.identify(stem) is not None), None)

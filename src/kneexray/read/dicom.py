@@ -1,0 +1,72 @@
+"""DICOM images: one file to its radiographs."""
+
+from __future__ import annotations
+
+from kneexray.errors import ReadError
+from kneexray.read.dicom_attributes import check_kind, laterality, pixel_spacing, view_position
+from kneexray.read.dicom_display import to_display
+from kneexray.read.dicom_frames import Frame, PixelFormat, frames, pixel_format
+from kneexray.read.dicom_header import Header, Parsed, parse
+from kneexray.read.limits import Limits
+from kneexray.types import Radiograph, Rejection, Study
+
+Warnings = tuple[str, ...]
+
+
+def read_dicom(data: bytes, *, source: str, limits: Limits) -> Study:
+    """Return the study of a DICOM file: a radiograph a frame, and a rejection for each frame that cannot be read.
+
+    Never raises for bad content. No detail or warning quotes a value of an attribute of the patient.
+    """
+    uid: str | None = None
+    radiographs: list[Radiograph] = []
+    rejections: list[Rejection] = []
+    try:
+        parsed = parse(data, limits=limits)
+        uid = parsed.header.text("SOPInstanceUID") or None
+        form, warnings = _checked(parsed, limits, bare=data[128:132] != b"DICM" and data[:4] != b"DICM")
+        assert parsed.pixel_data is not None
+        for index, frame in enumerate(frames(parsed.pixel_data, form, parsed.header, transfer_syntax=parsed.transfer_syntax)):
+            number = index if form.frames > 1 else None
+            if isinstance(frame, ReadError):
+                detail = frame.detail if number is None else f"frame {number}: {frame.detail}"
+                rejections.append(Rejection(source, frame.reason, detail, uid))
+            else:
+                header = parsed.header.frame(index)
+                radiographs.append(_radiograph(frame, form, header, source=source, index=number, warnings=warnings))
+    except ReadError as error:
+        rejections.append(Rejection(source, error.reason, error.detail, uid))
+    except MemoryError:
+        rejections.append(Rejection(source, "too_large", "the DICOM image does not fit into this machine's memory; reduce it", uid))
+    except Exception as error:  # the parser meets damaged files with nearly anything, and its text may quote values: name the kind only
+        detail = f"the DICOM file cannot be parsed ({type(error).__name__}); export it again"
+        rejections.append(Rejection(source, "corrupt", detail, uid))
+    return Study(source, tuple(radiographs), tuple(rejections))
+
+
+def _checked(parsed: Parsed, limits: Limits, *, bare: bool) -> tuple[PixelFormat, Warnings]:
+    """Return the pixel format of what is a radiograph by its header, and the warnings so far."""
+    header = parsed.header
+    if bare and "Rows" not in header and not parsed.sop_class:
+        raise ReadError("not_an_image", "the bytes are of no known format; give radiographs as DICOM, PNG, JPEG, TIFF, WebP or BMP")
+    check_kind(header, has_pixels=parsed.pixel_data is not None, sop_class=parsed.sop_class)
+    form, warnings = pixel_format(header, limits=limits)
+    if header.text("PresentationIntentType").upper() == "FOR PROCESSING":
+        warnings = (*warnings, "the image is raw detector data (FOR PROCESSING), not meant for viewing; give the FOR PRESENTATION one")
+    return form, (*parsed.warnings, *warnings)
+
+
+def _radiograph(frame: Frame, form: PixelFormat, header: Header, *, source: str, index: int | None, warnings: Warnings) -> Radiograph:
+    pixels, odd_display = to_display(frame, form, header)
+    spacing, spacing_source, odd_spacing = pixel_spacing(header)
+    return Radiograph(
+        pixels=pixels,
+        source=source,
+        pixel_spacing=spacing,
+        pixel_spacing_source=spacing_source,
+        laterality=laterality(header),
+        view_position=view_position(header),
+        sop_instance_uid=header.text("SOPInstanceUID") or None,
+        frame=index,
+        warnings=(*warnings, *odd_display, *odd_spacing),
+    )
