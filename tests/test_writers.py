@@ -270,6 +270,18 @@ def test_what_was_written_before_a_kill_is_kept_and_no_file_looks_whole(tmp_path
     assert len(loaded(tmp_path / "predictions.json")["predictions"]) == 2
 
 
+def test_a_second_run_replaces_the_first(tmp_path: Path) -> None:
+    for sources in (("a.png", "b.png"), ("a.png",)):
+        with FolderWriter(tmp_path) as writer:
+            for source in sources:
+                writer.add(film(source))
+    assert [row["file"] for row in rows(tmp_path / "predictions.csv")] == ["a.png"]
+    assert [record["file"] for record in loaded(tmp_path / "predictions.json")["predictions"]] == ["a.png"]
+    assert "b.png" not in Page(tmp_path / "report.html").text
+    with Image.open(tmp_path / str(heatmap_paths(film("a.png"))[0])) as picture:
+        picture.load()
+
+
 def test_writers_keep_no_film(tmp_path: Path) -> None:
     with FolderWriter(tmp_path) as writer:
         result = film(tasks=("kl", "osteoporosis"))

@@ -12,10 +12,11 @@ import numpy as np
 from kneexray.datasets.manifest import Example, Manifest
 from kneexray.errors import DataError
 from kneexray.evaluate import EvaluationInput
+from kneexray.explain import crop_for_display
 from kneexray.predict import Predictor
 from kneexray.read import read_file
 from kneexray.types import FilmResult, Prediction, Side, Study
-from kneexray.writers.pictures import knee_jpeg, overlay_png
+from kneexray.writers.pictures import SIZE, knee_jpeg, overlay_png
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +87,14 @@ class Pictures:
     def film(self, file: str) -> bytes | None:
         """Return the knee in ``file`` as JPEG, or None where there is none."""
         prediction = self._prediction(file)
-        return None if prediction is None else knee_jpeg(prediction.knee)
+        return None if prediction is None else knee_jpeg(crop_for_display(prediction.knee, size=SIZE))
 
     def heatmap(self, file: str) -> bytes | None:
         """Return the knee in ``file`` under its heatmap as PNG, or None where there is none."""
         prediction = self._prediction(file)
-        return None if prediction is None or prediction.heatmap is None else overlay_png(prediction.knee, heatmap=prediction.heatmap)
+        if prediction is None or prediction.heatmap is None:
+            return None
+        return overlay_png(crop_for_display(prediction.knee, size=SIZE), heatmap=prediction.heatmap)
 
     def _prediction(self, file: str) -> Prediction | None:
         example = next(e for e in self.manifest.examples if e.path == file)

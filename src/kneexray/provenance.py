@@ -39,7 +39,8 @@ def run_manifest(
     """Return the record of a run, in plain JSON types; a pure function of the facts given.
 
     ``command`` is ``sys.argv``; ``inputs`` maps each model, manifest or data set to its SHA-256; ``outputs`` is what came of it
-    (files, counts, scores); ``environment`` comes from :func:`environment`. The seed belongs in ``config``. Numbers that are not finite become None.
+    (files, counts, scores); ``environment`` comes from :func:`environment`. The seed belongs in ``config``. Numbers that are not
+    finite become None.
     """
     manifest: dict[str, Any] = _plain(
         {

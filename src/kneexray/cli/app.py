@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kneexray import __version__
-from kneexray.cli import demo, evaluate, export, info, predict, train
+from kneexray.cli import data, demo, evaluate, export, info, predict, train
 from kneexray.errors import ConfigError, KneeXRayError
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 for command in (demo.demo, info.info, predict.predict, train.train, evaluate.evaluate, export.export):
     app.command()(command)
+app.add_typer(data.app, name="data")
 
 
 def _version(asked: bool) -> None:

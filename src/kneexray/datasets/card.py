@@ -56,9 +56,10 @@ class Identity:
 class Card:
     """One public data set: the facts, where they come from, and the traps.
 
-    ``counts`` are images a class (or a split) as published, or :data:`UNKNOWN`. ``unverified`` lists what this card says on the word of others
-    only. ``file_name`` matches the stem of the set's file names; its groups ``patient`` and ``side``, where it has them, are the patient and the
-    knee. It is None where names are too plain to tell the set by.
+    ``counts`` are images a class (or a split) as published, or :data:`UNKNOWN`. ``unverified`` lists what this card says on the word of
+    others
+    only. ``file_name`` matches the stem of the set's file names; its groups ``patient`` and ``side``, where it has them, are the patient
+    and the knee. It is None where names are too plain to tell the set by.
     """
 
     name: str
@@ -95,7 +96,6 @@ class Card:
         """Return the card in plain JSON types."""
         facts = asdict(self, dict_factory=_without_pattern)
         return facts | {"sha256": self.sha256, "access": {"how": type(self.access).__name__.lower()} | asdict(self.access)}
-
 
 
 def _without_pattern(items: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,12 +15,14 @@ CARD = Card(
     licence="CC BY 4.0; the terms of the Osteoarthritis Initiative may apply as well",
     citation=(
         "Chen P. Knee Osteoarthritis Severity Grading Dataset. Mendeley Data, V1, 2018, doi:10.17632/56rmx5bjcr.1. "
-        "Chen P, Gao L, Shi X, Allen K, Yang L. Fully automatic knee osteoarthritis severity grading using deep neural networks with a novel ordinal "
+        "Chen P, Gao L, Shi X, Allen K, Yang L. Fully automatic knee osteoarthritis severity grading using deep neural networks with a "
+        "novel ordinal "
         "loss. Comput Med Imaging Graph 2019;75:84-92."
     ),
     url="https://data.mendeley.com/datasets/56rmx5bjcr/1",
     size="unknown",
-    layout="KneeXrayData.zip: ClsKLData/kneeKL224 and kneeKL299, each with train, val, test and auto_test (as ZIPs or folders) of class folders 0 to 4; "
+    layout="KneeXrayData.zip: ClsKLData/kneeKL224 and kneeKL299, each with train, val, test and auto_test (as ZIPs or folders) of class "
+    "folders 0 to 4; "
     "PNG at 224 or 299 px, one knee each; names are patient and side: 9003175L.png",
     traps=(
         "auto_test holds the test knees again, cropped by another detector: never train on it",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import time
 from collections.abc import Callable
@@ -24,11 +25,15 @@ _REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 
 
-def fetch(card: Card, out: Path, *, progress: Progress = lambda here, total: None, retries: int = 5, wait: float = 2.0, timeout: float = 60.0) -> Path:
+def fetch(
+    card: Card, out: Path, *, progress: Progress = lambda here, total: None, retries: int = 5, wait: float = 2.0, timeout: float = 60.0
+) -> Path:
     """Download the data set of ``card`` into folder ``out`` and return the file or folder that ``kneexray data prepare`` takes.
 
-    What is there already is checked and kept. A download that breaks is resumed, up to ``retries`` times with a growing pause that starts at
-    ``wait`` seconds, and by the next call after that. ``timeout`` (seconds) is how long the server may be silent. Raises :class:`DataError` where a
+    What is there already is checked and kept. A download that breaks is resumed, up to ``retries`` times with a growing pause that starts
+    at
+    ``wait`` seconds, and by the next call after that. ``timeout`` (seconds) is how long the server may be silent. Raises
+    :class:`DataError` where a
     person has to act (credentials, a licence to accept, a set brought by hand), where the hash is wrong or the server fails for good.
     """
     make_folder(out)
@@ -65,7 +70,8 @@ class ResumingDownload:
                 attempt = 0 if self._size() > before else attempt + 1
                 if attempt > self._retries:
                     raise DataError(
-                        f"{url}: the download broke off {attempt} times without getting further ({_short(error)}). Check the network and run the command again: "
+                        f"{url}: the download broke off {attempt} times without getting further ({_short(error)}). Check the network "
+                        "and run the command again: "
                         f"it goes on at {self._size():,} bytes."
                     ) from error
                 pause = self._wait * 2 ** max(attempt - 1, 0)
@@ -88,14 +94,17 @@ class ResumingDownload:
 
         here = self._size()
         headers = {"Accept-Encoding": "identity"}
-        if here and self._tag.is_file():
-            headers |= {"Range": f"bytes={here}-", "If-Range": self._tag.read_text(encoding="utf-8")}
+        tag = self._tag.read_text(encoding="utf-8") if here and self._tag.is_file() else ""
+        if tag:
+            headers |= {"Range": f"bytes={here}-", "If-Range": tag}
         with requests.get(url, headers=headers, stream=True, timeout=(10, self._timeout)) as answer:
             if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 self.part.unlink(missing_ok=True)
                 raise _Broken("the server holds less than what is here; starting over")
             self._check(url, answer)
-            resumed = answer.status_code == HTTPStatus.PARTIAL_CONTENT and answer.headers.get("Content-Range", "").startswith(f"bytes {here}-")
+            resumed = answer.status_code == HTTPStatus.PARTIAL_CONTENT and answer.headers.get("Content-Range", "").startswith(
+                f"bytes {here}-"
+            )
             here = here if resumed else 0
             length = answer.headers.get("Content-Length")
             total = here + int(length) if length is not None and length.isdigit() else None
@@ -103,15 +112,14 @@ class ResumingDownload:
             if not tag or tag.startswith("W/"):  # a weak one may stand for other bytes (RFC 9110, 13.1.5)
                 tag = answer.headers.get("Last-Modified", "")
             with output_errors(self.part):
-                if tag:
-                    self._tag.write_text(tag, encoding="utf-8")
-                else:
-                    self._tag.unlink(missing_ok=True)
-                with self.part.open("ab" if resumed else "wb") as file:
-                    for chunk in answer.iter_content(_CHUNK):
+                self._tag.write_text(tag, encoding="utf-8")
+                file = self.part.open("ab" if resumed else "wb", buffering=0)
+            with file:
+                for chunk in answer.iter_content(_CHUNK):  # what goes wrong here is the network's fault, not the disk's
+                    with output_errors(self.part):
                         file.write(chunk)
-                        here += len(chunk)
-                        self._progress(here, total)
+                    here += len(chunk)
+                    self._progress(here, total)
             if total is not None and here < total:
                 raise _Broken(f"{here} of {total} bytes came")
 
@@ -120,16 +128,20 @@ class ResumingDownload:
         code = answer.status_code
         if code in _REFUSED:
             raise DataError(
-                f"{url}: the server refuses ({code}). The set may need an account, or a licence to accept, or its address has changed: open {self._card.url} "
+                f"{url}: the server refuses ({code}). The set may need an account, or a licence to accept, or its address has changed: "
+                f"open {self._card.url} "
                 f"in a browser, download the file there, and run 'kneexray data prepare FILE --out DIR'."
             )
         if code in _PASSING or code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise _Broken(f"the server answers {code}")
         if code >= HTTPStatus.BAD_REQUEST:
-            raise DataError(f"{url}: the server answers {code}. The address may have changed: look at {self._card.url} and download the file there.")
+            raise DataError(
+                f"{url}: the server answers {code}. The address may have changed: look at {self._card.url} and download the file there."
+            )
         if answer.headers.get("Content-Type", "").startswith("text/html"):
             raise DataError(
-                f"{url}: a web page came instead of the file; a login or a licence to accept stands before it. Open {self._card.url} in a browser, "
+                f"{url}: a web page came instead of the file; a login or a licence to accept stands before it. Open {self._card.url} in "
+                "a browser, "
                 f"download the file there, and run 'kneexray data prepare FILE --out DIR'."
             )
 
@@ -148,7 +160,8 @@ def _web(card: Card, access: WebFile, out: Path, download: ResumingDownload) -> 
         pooch.retrieve(access.url, known_hash=access.sha256 and f"sha256:{access.sha256}", fname=access.name, path=out, downloader=download)
     except ValueError as error:  # how pooch says that the hash differs; it has removed what came
         raise DataError(
-            f"{access.url}: what came is not the file that was checked ({error}). It was removed. Try again; if it differs again, the data set has changed: "
+            f"{access.url}: what came is not the file that was checked ({error}). It was removed. Try again; if it differs again, the "
+            "data set has changed: "
             f"look at {card.url}."
         ) from error
     with place.open("rb") as file:
@@ -163,8 +176,8 @@ def _kaggle(card: Card, access: Kaggle, out: Path) -> Path:
     import requests
 
     try:
-        import kagglehub
-        from kagglehub import exceptions
+        kagglehub = importlib.import_module("kagglehub")  # it has no types
+        exceptions = importlib.import_module("kagglehub.exceptions")
     except ImportError:
         raise MissingExtraError(f"downloading {card.name} from Kaggle", "kaggle") from None
     try:
@@ -178,8 +191,10 @@ def _kaggle(card: Card, access: Kaggle, out: Path) -> Path:
         exceptions.UnauthenticatedError,
     ) as error:
         raise DataError(
-            f"Kaggle did not give {access.handle} ({_short(error)}). If it asks for credentials, make an API token at https://www.kaggle.com/settings and "
-            f"save it as ~/.kaggle/kaggle.json; if it asks for consent, accept the licence at {card.url}. Or download the ZIP there in a browser."
+            f"Kaggle did not give {access.handle} ({_short(error)}). If it asks for credentials, make an API token at "
+            "https://www.kaggle.com/settings and "
+            f"save it as ~/.kaggle/kaggle.json; if it asks for consent, accept the licence at {card.url}. Or download the ZIP there in "
+            "a browser."
         ) from error
 
 

@@ -1,4 +1,5 @@
-"""From a path that a person names to its labelled images: folders of classes, archives, tables; what does not map is told, never guessed."""
+"""From a path that a person names to its labelled images: folders of classes, archives, tables; what does not map is told, never
+guessed."""
 
 from __future__ import annotations
 
@@ -55,13 +56,18 @@ def gather(path: Path, *, task: Task) -> Iterator[Found]:
     Members of archives are yielded one by one; keep none longer than needed. Raises :class:`DataError` where ``path`` is none of these.
     """
     if not path.exists():
-        raise DataError(f"{path}: does not exist. Give a folder with one sub-folder a class, a ZIP or TAR of that, or a CSV or Parquet table.")
+        raise DataError(
+            f"{path}: does not exist. Give a folder with one sub-folder a class, a ZIP or TAR of that, or a CSV or Parquet table."
+        )
     if path.is_dir() or is_archive(path):
         yield from _placed(path, task)
     elif path.suffix.lower() in tables.SUFFIXES:
         yield from _listed(path, task)
     else:
-        raise DataError(f"{path}: is neither folder, archive nor table. Give a folder with one sub-folder a class, a ZIP or TAR of that, a CSV or Parquet.")
+        raise DataError(
+            f"{path}: is neither folder, archive nor table. Give a folder with one sub-folder a class, a ZIP or TAR of that, a CSV or "
+            "Parquet."
+        )
 
 
 def below(name: str, root: Path) -> str:

@@ -11,7 +11,8 @@ CARD = Card(
     labels="Normal, Osteopenia, Osteoporosis",
     counts="1,947 images: 780 normal, 374 osteopenia, 793 osteoporosis",
     licence="unknown: see the Kaggle page",
-    citation="Knee Osteoporosis Diagnosis Based on Deep Learning. Int J Comput Intell Syst 2024, doi:10.1007/s44196-024-00615-4 (named by the Kaggle page).",
+    citation="Knee Osteoporosis Diagnosis Based on Deep Learning. Int J Comput Intell Syst 2024, doi:10.1007/s44196-024-00615-4 (named "
+    "by the Kaggle page).",
     url="https://www.kaggle.com/datasets/mohamedgobara/multi-class-knee-osteoporosis-x-ray-dataset",
     size="1.17 GB",
     layout="'OS Collected Data' with the class folders Normal, Osteopenia, Osteoporosis; JPEG and PNG",

@@ -16,7 +16,8 @@ CARD = Card(
     citation="Gornale S, Patravali P. Digital Knee X-ray Images. Mendeley Data, V1, 2020, doi:10.17632/t9ndx37v5h.1.",
     url="https://data.mendeley.com/datasets/t9ndx37v5h/1",
     size="unknown",
-    layout="MedicalExpert-I and MedicalExpert-II, each with class folders; mostly PNG of 300 x 162 px, some 640 x 161 (both knees), some of 16 bits",
+    layout="MedicalExpert-I and MedicalExpert-II, each with class folders; mostly PNG of 300 x 162 px, some 640 x 161 (both knees), "
+    "some of 16 bits",
     traps=(
         "the two folders hold the same files: they must never be split against each other",
         "the experts differ on a few images (normal or doubtful)",
@@ -26,7 +27,11 @@ CARD = Card(
     access=WebFile(url="https://data.mendeley.com/public-api/zip/t9ndx37v5h/download/1", name="gornale2020.zip"),
     unverified=("the download address: Mendeley's form for whole data sets, not tried from here", "the size and hash of the download"),
     redundant=(
-        Redundant("MedicalExpert-II", "the same films, graded by the second expert; prepare that folder alone to use those grades", beside="MedicalExpert-I"),
+        Redundant(
+            "MedicalExpert-II",
+            "the same films, graded by the second expert; prepare that folder alone to use those grades",
+            beside="MedicalExpert-I",
+        ),
     ),
     file_name=re.compile(r"^(?:Normal|Doubtful|Mild|Moderate|Severe)G[0-4] ?\(\d+\)$"),
 )

@@ -7,12 +7,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from kneexray.datasets.card import Card
 from kneexray.datasets.catalogue import CATALOGUE
 from kneexray.tasks import TASKS, Task
 
 SPLIT_NAMES: MappingProxyType[str, str] = MappingProxyType(
-    {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test", "testing": "test"}
+    {
+        "train": "train",
+        "training": "train",
+        "val": "val",
+        "valid": "val",
+        "validation": "val",
+        "dev": "val",
+        "test": "test",
+        "testing": "test",
+    }
 )
 _ARCHIVE_ENDING = re.compile(r"(?:\.zip|\.tar|\.tar\.\w+|\.tgz|\.tbz2|\.txz)?!?$", re.IGNORECASE)
 
@@ -27,7 +35,8 @@ class Place:
 
 
 def folders_of(name: str) -> list[str]:
-    """Return the folders above the file ``name``, archives as folders without their ending: ``a.zip!/train.zip!/0/x.png`` is in a, train, 0."""
+    """Return the folders above the file ``name``, archives as folders without their ending: ``a.zip!/train.zip!/0/x.png`` is in a, train,
+    0."""
     return [_ARCHIVE_ENDING.sub("", part) for part in name.replace("\\", "/").split("/")[:-1]]
 
 
@@ -45,15 +54,20 @@ def place(name: str, task: Task) -> Place:
 
 def infer_task(names: Iterable[str]) -> Task | None:
     """Return the task whose classes the folders of most files name, or None where no folder names a class."""
-    seen = {tuple(folders_of(name)): 0 for name in names}
-    kinds = {folder for folders in seen for folder in folders}
-    scores = {task: sum(task.label_of(kind) is not None for kind in kinds) for task in TASKS.values()}
-    best = max(TASKS.values(), key=lambda task: scores[task])
-    return best if scores[best] else None
+    return best_task(folder for name in names for folder in folders_of(name))
+
+
+def best_task(spellings: Iterable[str]) -> Task | None:
+    """Return the task that most of ``spellings`` are classes of, or None where none is."""
+    kinds = set(spellings)
+    scores = {name: sum(task.label_of(kind) is not None for kind in kinds) for name, task in TASKS.items()}
+    best = max(scores, key=lambda name: scores[name])
+    return TASKS[best] if scores[best] else None
 
 
 def redundant(names: Iterable[str]) -> dict[str, str]:
-    """Return the files that repeat others of the same public data set, each with the reason; see :class:`~kneexray.datasets.card.Redundant`."""
+    """Return the files that repeat others of the same public data set, each with the reason; see
+    :class:`~kneexray.datasets.card.Redundant`."""
     rules = [rule for card in CATALOGUE.values() for rule in card.redundant]
     listed = [(name, folders_of(name)) for name in names]
     present = {folder for _, folders in listed for folder in folders}
@@ -64,8 +78,3 @@ def redundant(names: Iterable[str]) -> dict[str, str]:
             if folder in active:
                 found[name] = f"{folder}: {active[folder]}"
     return found
-
-
-def card_of(stem: str) -> Card | None:
-    """Return the data set that a file's name belongs to, or None."""
-    return next((card for card in CATALOGUE.values() if card.identify(stem) is not None), None)

@@ -8,7 +8,7 @@ import io
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +33,8 @@ AUDIT = "audit.json"
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Labelled files of one task. ``root`` is the folder that relative paths start from; ``leaks`` is what an audit found between its splits."""
+    """Labelled files of one task. ``root`` is the folder that relative paths start from; ``leaks`` is what an audit found between its
+    splits."""
 
     task: Task
     examples: tuple[Example, ...]
@@ -58,7 +59,8 @@ class Manifest:
 
     @property
     def split_quality(self) -> SplitQuality:
-        """What the splits keep apart: patients if every file names one and none is in two splits, clusters where some stand for one, else images.
+        """What the splits keep apart: patients if every file names one and none is in two splits, clusters where some stand for one, else
+        images.
 
         Where an audit found the same images in two splits, nothing is kept apart.
         """
@@ -72,19 +74,26 @@ class Manifest:
 
     def digest(self) -> str:
         """Return one SHA-256 over every file's hash, label and split: what a run was trained on."""
-        text = "\n".join(sorted(f"{e.sha256} {e.label} {e.split}" for e in self.examples))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest((e.sha256, e.label, e.split) for e in self.examples)
+
+
+def digest(rows: Iterable[tuple[str, str, str]]) -> str:
+    """Return one SHA-256 over the (hash, label, split) of files, in whatever order."""
+    return hashlib.sha256("\n".join(sorted(" ".join(row) for row in rows)).encode()).hexdigest()
 
 
 def load(path: str | Path, *, task: str) -> Manifest:
-    """Return the manifest that ``path`` is or implies: a CSV or Parquet manifest, a folder of classes (``train/val/test`` above them or not), an archive.
+    """Return the manifest that ``path`` is or implies: a CSV or Parquet manifest, a folder of classes (``train/val/test`` above them or
+    not), an archive.
 
-    An archive is unpacked once into the user's cache folder, under the hash of its bytes. Raises :class:`DataError` naming the file, the value
-    and the remedy; what maps to no class is an error here (``kneexray data prepare`` leaves it out instead).
+    An archive is unpacked once into the user's cache folder, under the hash of its bytes. Raises :class:`DataError` naming the file, the
+    value and the remedy; what maps to no class is an error here (``kneexray data prepare`` leaves it out instead).
     """
     place, wanted = Path(path), get_task(task)
     if not place.exists():
-        raise DataError(f"{place}: does not exist. Give a manifest (CSV, Parquet), a folder with one sub-folder a class, or a ZIP or TAR of that.")
+        raise DataError(
+            f"{place}: does not exist. Give a manifest (CSV, Parquet), a folder with one sub-folder a class, or a ZIP or TAR of that."
+        )
     if is_archive(place):
         return _unpacked(place, wanted)
     if place.is_dir():
@@ -92,7 +101,9 @@ def load(path: str | Path, *, task: str) -> Manifest:
     elif place.suffix.lower() in tables.SUFFIXES:
         examples, root = tuple(_rows(place, wanted)), place.parent
     else:
-        raise DataError(f"{place}: is no manifest. Give a CSV or Parquet file, a folder with one sub-folder a class, or a ZIP or TAR of that.")
+        raise DataError(
+            f"{place}: is no manifest. Give a CSV or Parquet file, a folder with one sub-folder a class, or a ZIP or TAR of that."
+        )
     if not examples:
         raise DataError(f"{place}: holds no labelled image of task '{task}'.")
     manifest = Manifest(task=wanted, examples=examples, root=root)
@@ -122,7 +133,9 @@ def check_for_training(manifest: Manifest, *, train: str = "train", val: str = "
             raise DataError(f"split '{name}' holds one class only ({', '.join(counts)}); a model needs at least two.")
     missing = [label for label in manifest.task.labels if not any(e.label == label for e in manifest.split(train))]
     if missing:
-        raise DataError(f"split '{train}' has no image of class {', '.join(missing)}; a model cannot learn it. Add some, or choose another task.")
+        raise DataError(
+            f"split '{train}' has no image of class {', '.join(missing)}; a model cannot learn it. Add some, or choose another task."
+        )
 
 
 def _folder(root: Path, task: Task) -> Iterator[Example]:
@@ -150,7 +163,9 @@ def _rows(path: Path, task: Task) -> Iterator[Example]:
     for number, row in enumerate(tables.read_table(path), start=2):
         for column in ("path", "label"):
             if not row.get(column):
-                raise DataError(f"{path}, row {number}: column '{column}' is empty or absent. A manifest has the columns {', '.join(COLUMNS)}.")
+                raise DataError(
+                    f"{path}, row {number}: column '{column}' is empty or absent. A manifest has the columns {', '.join(COLUMNS)}."
+                )
         if row.get("task") and row["task"] != task.name:
             continue
         label = task.label_of(row["label"])
@@ -192,7 +207,9 @@ def _leaks(path: Path, manifest: Manifest) -> tuple[str, ...]:
     if audit.get("digest") != manifest.digest():
         return ()
     counts = Counter(leak["kind"] for leak in audit["split_leaks"])
-    return tuple(f"the audit beside the manifest found {n} group(s) of {kind} files in more than one split" for kind, n in sorted(counts.items()))
+    return tuple(
+        f"the audit beside the manifest found {n} group(s) of {kind} files in more than one split" for kind, n in sorted(counts.items())
+    )
 
 
 def _csv(rows: Sequence[dict[str, str]]) -> str:

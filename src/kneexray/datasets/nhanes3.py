@@ -12,7 +12,8 @@ CARD = Card(
     counts="4,908 knee films (and 4,769 hand films) of 5,020 people; readings for 2,589 people",
     licence="U.S. government survey data; see the data use restrictions of the National Center for Health Statistics",
     citation=(
-        "National Center for Health Statistics. Third National Health and Nutrition Examination Survey (NHANES III), 1988-94: hand and knee X-ray images "
+        "National Center for Health Statistics. Third National Health and Nutrition Examination Survey (NHANES III), 1988-94: hand and "
+        "knee X-ray images "
         "(series 11, 48A); knee osteoarthritis X-ray readings (series 11, 11A)."
     ),
     url="https://wwwn.cdc.gov/Nchs/data/nhanes3/48a/NH3_XRay.htm",

@@ -45,9 +45,10 @@ class Imported:
 def prepare(path: Path, out: Path, *, task: Task, progress: Callable[[int], None] = lambda done: None) -> Imported:
     """Read every image of ``path`` and return the examples; images of archives are copied to ``out/images``, others stay where they are.
 
-    Every image is decoded once, so that what cannot be read is told now. ``out/images`` appears when the whole import succeeded; until then it
-    is ``images.partial``, which is removed when anything fails. ``progress`` is told how many files were seen. Raises :class:`DataError` where
-    nothing maps to a class of ``task`` and :class:`OutputError` where ``out`` already holds images or cannot be written.
+    Every image is decoded once, so that what cannot be read is told now. ``out/images`` appears when the whole import succeeded; until
+    then it
+    is ``images.partial``, which is removed when anything fails. ``progress`` is told how many files were seen. Raises :class:`DataError`
+    where nothing maps to a class of ``task`` and :class:`OutputError` where ``out`` already holds images or cannot be written.
     """
     copy = is_archive(path)
     staging, place = out / f"{IMAGES}.partial", out / IMAGES
@@ -58,7 +59,9 @@ def prepare(path: Path, out: Path, *, task: Task, progress: Callable[[int], None
     try:
         examples, left_out = _import(gather(path, task=task), staging if copy else None, task, progress)
         if not examples:
-            raise DataError(f"{path}: holds no image that maps to a class of task '{task.name}' ({', '.join(task.labels)}).{_why(left_out)}")
+            raise DataError(
+                f"{path}: holds no image that maps to a class of task '{task.name}' ({', '.join(task.labels)}).{_why(left_out)}"
+            )
         if copy:
             with output_errors(place):
                 staging.rename(place)
@@ -67,7 +70,9 @@ def prepare(path: Path, out: Path, *, task: Task, progress: Callable[[int], None
     return Imported(tuple(examples), tuple(left_out))
 
 
-def _import(found: Iterable[Found], folder: Path | None, task: Task, progress: Callable[[int], None]) -> tuple[list[Example], list[LeftOut]]:
+def _import(
+    found: Iterable[Found], folder: Path | None, task: Task, progress: Callable[[int], None]
+) -> tuple[list[Example], list[LeftOut]]:
     examples: list[Example] = []
     left_out: list[LeftOut] = []
     seen, taken = 0, set[str]()
@@ -122,7 +127,8 @@ def _example(found: Found, image: _Image, folder: Path | None, task: Task, taken
 
 
 def _free_name(found: Found, data: bytes, taken: set[str]) -> str:
-    """Return a name below the images' folder that no archive can choose: split and label, then the file's own name, plain characters only."""
+    """Return a name below the images' folder that no archive can choose: split and label, then the file's own name, plain characters
+    only."""
     name = PurePosixPath(found.name)
     stem = re.sub(r"[^\w .()+-]", "_", name.stem).strip(" .")[:100] or "image"
     suffix = _EXTENSIONS[sniff(data[:SNIFF_BYTES]) or "PNG"]
@@ -138,7 +144,9 @@ def _dicom_patient(data: bytes) -> str:
     """Return a pseudonym of the Patient ID (PS3.3 C.7.1.1), the same for all films of a patient; empty where there is none."""
     from pydicom import dcmread
 
-    identifier = str(dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=["PatientID"], force=True).get("PatientID", "") or "").strip()
+    identifier = str(
+        dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=["PatientID"], force=True).get("PatientID", "") or ""
+    ).strip()
     return f"p{hashlib.sha256(identifier.encode()).hexdigest()[:12]}" if identifier else ""
 
 

@@ -35,16 +35,20 @@ def parse_fractions(text: str) -> tuple[Part, ...]:
     except ValueError:
         numbers = []
     if len(numbers) not in (2, 3) or min(numbers) <= 0 or abs(sum(numbers) - 100) > 1e-6:
-        raise ConfigError(f"fractions {text!r} are not two or three positive numbers that sum to 100. Write 80/20 (train/val) or 70/10/20 (train/val/test).")
+        raise ConfigError(
+            f"fractions {text!r} are not two or three positive numbers that sum to 100. Write 80/20 (train/val) or 70/10/20 "
+            "(train/val/test)."
+        )
     return tuple(Part(name, number / 100) for name, number in zip(SPLITS[len(numbers)], numbers, strict=True))
 
 
 def split(manifest: Manifest, *, parts: Sequence[Part], seed: int, clusters: Iterable[Sequence[str]] = ()) -> Manifest:
     """Return ``manifest`` with every image put into one of ``parts``; an earlier split is forgotten.
 
-    Images of one patient stay together, and so do those of one of ``clusters`` (files as the manifest names them). An image without a patient gets
-    its cluster as ``patient_id`` (``cluster:...``), so that later figures say what the split kept apart. Raises :class:`DataError` where there are
-    fewer groups than parts.
+    Images of one patient stay together, and so do those of one of ``clusters`` (files as the manifest names them). An image without a
+    patient gets
+    its cluster as ``patient_id`` (``cluster:...``), so that later figures say what the split kept apart. Raises :class:`DataError` where
+    there are fewer groups than parts.
     """
     grouped = with_groups(manifest, clusters=clusters)
     place = _dealt(grouped, parts, seed)
@@ -59,7 +63,11 @@ def folds(manifest: Manifest, *, k: int, seed: int, clusters: Iterable[Sequence[
     grouped = with_groups(manifest, clusters=clusters)
     place = _dealt(grouped, [Part(f"fold{i}", 1 / k) for i in range(k)], seed)
     return tuple(
-        replace(grouped, examples=tuple(replace(e, split="val" if place[row] == i else "train") for row, e in enumerate(grouped.examples)), leaks=())
+        replace(
+            grouped,
+            examples=tuple(replace(e, split="val" if place[row] == i else "train") for row, e in enumerate(grouped.examples)),
+            leaks=(),
+        )
         for i in range(k)
     )
 

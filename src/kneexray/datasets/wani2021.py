@@ -23,8 +23,13 @@ CARD = Card(
         "21 groups of identical files; 7 of them carry two different labels",
         "labels are by quantitative ultrasound, not DXA",
         "image size is confounded with class",
-        "the larger 'knee osteoporosis' sets on the web are mostly crops and copies of these films under other labels: accuracies of 90 % and more are leakage",
+        "the larger 'knee osteoporosis' sets on the web are mostly crops and copies of these films under other labels: accuracies of 90 "
+        "% and more are leakage",
     ),
     access=WebFile(url="https://data.mendeley.com/public-api/zip/fxjm8fb6mw/download/2", name="wani2021.zip"),
-    unverified=("the download address: Mendeley's form for whole data sets, not tried from here", "the size, told by a third party", "the hash"),
+    unverified=(
+        "the download address: Mendeley's form for whole data sets, not tried from here",
+        "the size, told by a third party",
+        "the hash",
+    ),
 )

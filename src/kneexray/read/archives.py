@@ -15,7 +15,8 @@ import threading
 import weakref
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import PureWindowsPath
 from typing import IO, cast
@@ -103,7 +104,8 @@ class Loader:
     def head(self) -> bytes:
         """Return the first bytes, for :func:`sniff`; empty where they cannot be read."""
         try:
-            return next(self._chunks(SNIFF_BYTES), b"")
+            with closing(self._chunks(SNIFF_BYTES)) as chunks:  # a suspended reader would keep the lock
+                return next(chunks, b"")
         except ReadError:
             return b""
 
@@ -127,7 +129,7 @@ class Loader:
         if self._size > limit:
             raise ReadError("too_large", f"the member unpacks to {self._size} bytes, and {limit} are allowed; raise {name}")
 
-    def _chunks(self, size: int) -> Iterator[bytes]:
+    def _chunks(self, size: int) -> Generator[bytes, None, None]:
         """Yield at most the declared number of bytes, in chunks of ``size``."""
         with self._archive.lock:
             try:

@@ -186,9 +186,10 @@ def _decoded(data: bytes, form: PixelFormat, transfer_syntax: str) -> Frame:
         raise ReadError("corrupt", f"the compressed image decodes to {values.shape} {values.dtype}; export it again")
     if form.samples == 3:
         return Frame(values, stream.precision) if values.ndim == 2 else _frame(values, form, bits=stream.precision)
+    # Lossy codecs overshoot Bits Stored a little, so values are cut to it only where the stream mistook the sign, whose bits
+    # are two's complement then.
     bits = min(form.bits_stored, stream.precision)
-    # An unsigned stream may carry two's complement of its own precision.
-    return _frame(values, form, sign_bits=form.bits_stored if stream.signed else bits, bits=bits)
+    return _frame(values, form, sign_bits=values.dtype.itemsize * 8 if stream.signed == form.signed else bits, bits=bits)
 
 
 def _frame(values: NDArray[Any], form: PixelFormat, *, bits: int, shift: int = 0, sign_bits: int = 0) -> Frame:

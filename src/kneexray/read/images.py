@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from kneexray.errors import ReadError
 from kneexray.read.limits import Limits
 from kneexray.read.scaling import depth_for, luma, to_unit
+from kneexray.read.tiff import check_directories
 from kneexray.types import Radiograph, Rejection, Study
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def read_image(data: bytes, kind: str, *, source: str, limits: Limits) -> Study:
     """
     radiographs: list[Radiograph] = []
     try:
+        if kind == "TIFF":
+            check_directories(data)
         image = _open(data, kind)
         pages = _pages(image, limits)
         for index in pages:

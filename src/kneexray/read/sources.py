@@ -102,7 +102,8 @@ class _Finder:
     def _is_new(self, real: str) -> bool:
         """Remember a file that was named or linked; False if it was yielded already, or is by the search of its folder."""
         folder, name = os.path.split(real)
-        if real in self._files or (folder in self._folders and not is_passed_over(name)):
+        covered = folder in self._folders and not is_passed_over(name) and Path(real).exists()  # a dead link is covered by nothing
+        if covered or real in self._files:
             return False
         self._files.add(real)
         return True

@@ -27,6 +27,7 @@ from kneexray.datasets.manifest import Example, Manifest
 from kneexray.errors import BundleError, ConfigError
 from kneexray.evaluate import EvaluationInput, evaluate
 from kneexray.metrics import HEADLINE
+from kneexray.model_card import PAGE, markdown
 from kneexray.preprocess import Geometry, resample
 from kneexray.session import Session
 from kneexray.tasks import TASKS, Task
@@ -99,6 +100,7 @@ def export(run: str | Path, out: str | Path, *, command: Sequence[str], mirrored
     update = {"calibration": calibration.to_dict(), "scores": _scores(manifest, judged, calibration.apply(logits), card.model_id)}
     card = card.model_copy(update={**update, "scores_on": SCORES_ON})
     _write_card(card, out)
+    (out / PAGE).write_text(markdown(card), encoding="utf-8")
     _check_parity(bundle, Exported(net, mirrored=mirrored).eval(), np.ascontiguousarray(images[:GOLDEN_IMAGES]))
     _write_golden(bundle)
     return card

@@ -30,6 +30,7 @@ class FileWriter(Writer):
             path = self._folder / PurePosixPath(name).name
             picture = overlay_png(album.crop(prediction.knee), heatmap=prediction.heatmap)
             with output_errors(path):
+                path.unlink(missing_ok=True)  # an earlier run: ext4 flushes what is emptied and written anew
                 try:
                     path.write_bytes(picture)
                 except OSError:

@@ -1,0 +1,316 @@
+"""``kneexray data``: the catalogue of public data sets, and what makes a data set one that can be trusted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from kneexray.datasets.card import Card
+    from kneexray.tasks import Task
+
+app = typer.Typer(no_args_is_help=True, help="Public data sets: list, fetch, import, audit for leaks, split by patient.")
+
+TaskOption = Annotated[str, typer.Option("--task", help="kl, oa or osteoporosis; told from the class names unless named.")]
+
+
+@app.command("list")
+def list_sets(
+    name: Annotated[str, typer.Argument(help="A data set, to see its whole card; all of them, in short, if left out.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the catalogue of public data sets: labels, counts, licence, source, known traps."""
+    from kneexray.datasets.catalogue import CATALOGUE, get_card
+
+    cards = [get_card(name)] if name else list(CATALOGUE.values())
+    if as_json:
+        typer.echo(json.dumps([card.to_dict() for card in cards], indent=2, ensure_ascii=False))
+    elif name:
+        typer.echo(_whole(cards[0]))
+    else:
+        typer.echo("\n\n".join(_short(card) for card in cards))
+        typer.echo("\nWhole card: kneexray data list NAME. Download: kneexray data fetch NAME.")
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A data set of the catalogue (kneexray data list).")],
+    out: Annotated[Path | None, typer.Option("--out", help="The folder to download into; data/NAME unless named.")] = None,
+) -> None:
+    """Download a public data set: resumed, retried, checked. Says what to do where a person has to act."""
+    from kneexray.datasets.card import UNKNOWN
+    from kneexray.datasets.catalogue import get_card
+    from kneexray.datasets.fetch import fetch as bring
+
+    card, started = get_card(name), datetime.now(UTC)
+    folder = out or Path("data") / card.name
+    typer.echo(f"{card.title}\nlicence: {card.licence}\nfrom: {card.url}", err=True)
+    with _download_bar(card.name) as progress:
+        place = bring(card, folder, progress=progress)
+    sha256 = _sha256(place) if place.is_file() else ""
+    _record(folder, started, config={"name": name}, inputs={}, outputs={place.name: sha256 or "folder", "checked": card.sha256 != UNKNOWN})
+    if sha256:
+        typer.echo(f"sha256 {sha256} ({'as expected' if card.sha256 != UNKNOWN else 'no trusted hash is known to check it against'})")
+    typer.echo(f"{place}\nnext: kneexray data prepare {place} --out {folder / 'prepared'}")
+
+
+@app.command()
+def prepare(
+    path: Annotated[
+        Path, typer.Argument(help="A folder of classes, a ZIP or TAR (archives within too), or a CSV or Parquet table of files and labels.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write the manifest (and the images of archives) into.")],
+    task: TaskOption = "",
+) -> None:
+    """Import a data set as it was published: check every image, map the class names, write one manifest."""
+    from kneexray.datasets import manifest as manifests
+    from kneexray.datasets.prepare import prepare as bring
+
+    started, wanted = datetime.now(UTC), _task(path, task)
+    with _bar("reading", None) as progress:
+        imported = bring(path, out, task=wanted, progress=progress)
+    manifest = manifests.Manifest(wanted, imported.examples, out)
+    manifests.write(manifest, out / manifests.NAME)
+    left_out = [{"file": item.name, "reason": item.reason, "repeats": item.repeats} for item in imported.left_out]
+    outputs = {"manifest": manifests.NAME, "images": len(imported.examples), "left_out": left_out}
+    inputs = {str(path): _sha256(path)} if path.is_file() else {str(path): manifest.digest()}
+    _record(out, started, config={"path": str(path), "task": wanted.name}, inputs=inputs, outputs=outputs)
+    _say_splits(manifest)
+    _say_left_out([(item.name, item.reason) for item in imported.left_out])
+    typer.echo(f"{out / manifests.NAME}\nnext: kneexray data audit {out / manifests.NAME} --out {out}")
+
+
+@app.command()
+def audit(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH|MANIFEST...", help="Folders, archives or manifests; several are audited against each other."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write audit.json and audit.html into.")],
+    fix: Annotated[bool, typer.Option("--fix", help="Write a cleaned manifest too: conflicts dropped, one file a cluster kept.")] = False,
+    task: TaskOption = "",
+    jobs: Annotated[int, typer.Option(min=0, help="Threads (0: one a core).")] = 0,
+) -> None:
+    """Find copies, conflicting labels, leaks between splits, confounds and suspicious images."""
+    from kneexray.cli._extras import need
+
+    need("data", "cv2")
+    from kneexray.datasets import audit as audits
+    from kneexray.datasets import audit_report, manifest
+    from kneexray.datasets.items import items_at
+    from kneexray.tasks import get_task
+
+    started = datetime.now(UTC)
+    items = items_at(paths, task=get_task(task) if task else None)
+    with _bar("auditing", len(items)) as progress:
+        found = audits.audit(items, jobs=jobs, progress=progress)
+    digest = manifest.digest((seen.sha256, item.label, item.split) for item, seen in zip(found.items, found.scans, strict=True))
+    title = ", ".join(path.name or str(path) for path in paths)
+    seconds = (datetime.now(UTC) - started).total_seconds()
+    rows = {
+        "Command": _command(),
+        "Images": f"{len(items):,} in {seconds:.0f} s",
+        "Data": f"{', '.join(map(str, paths))} (sha256 {digest})",
+    }
+    page = audit_report.write_audit(found, out, title=title, digest=digest, provenance=rows)
+    outputs: dict[str, Any] = {"audit": audits.to_dict(found, digest=digest)["figures"], "page": page.name}
+    _say_audit(found)
+    if fix:
+        outputs |= _fix(found, out, task)
+    config = {"paths": [str(path) for path in paths], "task": task, "fix": fix, "jobs": jobs}
+    _record(out, started, config=config, inputs={", ".join(map(str, paths)): digest}, outputs=outputs)
+    typer.echo(f"{page}")
+
+
+def _fix(found: Any, out: Path, task: str) -> dict[str, Any]:
+    """Write the cleaned manifest and say what was dropped; returns what the run's record holds of it."""
+    from collections import Counter
+
+    from kneexray.datasets import manifest
+    from kneexray.datasets.clean import clean
+    from kneexray.errors import ConfigError
+    from kneexray.tasks import TASKS, get_task
+
+    named = Counter(item.task for item in found.items if item.task)
+    if not task and len(named) != 1:
+        raise ConfigError(f"the images are of {'several tasks' if named else 'no task'}; name one with --task: {', '.join(TASKS)}.")
+    cleaned, dropped = clean(found, task=get_task(task or next(iter(named))), root=out)
+    manifest.write(cleaned, out / "cleaned.csv")
+    reasons = Counter(item.reason.split(" to ")[0].split(" of ")[0] for item in dropped)
+    typer.echo(f"cleaned: {len(cleaned.examples):,} images kept, {len(dropped):,} dropped -> {out / 'cleaned.csv'}")
+    for reason, n in reasons.most_common():
+        typer.echo(f"  {n:,} {reason}")
+    return {
+        "cleaned": "cleaned.csv",
+        "kept": len(cleaned.examples),
+        "dropped": [{"file": item.file, "reason": item.reason} for item in dropped],
+    }
+
+
+@app.command()
+def split(
+    data: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest, folder or archive.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="The manifest to write (CSV or Parquet); with --folds, one a fold: NAME.fold0.csv ...")
+    ],
+    fractions: Annotated[str, typer.Option(help="Shares in per cent: train/val (80/20) or train/val/test (70/10/20).")] = "80/20",
+    folds: Annotated[int, typer.Option(min=0, help="Make this many folds instead (cross-validation).")] = 0,
+    seed: Annotated[int, typer.Option(help="Another number gives another split.")] = 0,
+    audit: Annotated[
+        Path | None, typer.Option("--audit", help="The audit.json of this data: keeps near-duplicate clusters together.")
+    ] = None,
+    task: TaskOption = "",
+) -> None:
+    """Split by patient, or by near-duplicate cluster where patients are unknown: stratified, seeded, the same to the byte each time."""
+    from kneexray.datasets import manifest as manifests
+    from kneexray.datasets import split as splits
+
+    manifest = manifests.load(data, task=_task(data, task).name)
+    clusters = _clusters(audit, manifest)
+    if folds:
+        made = splits.folds(manifest, k=folds, seed=seed, clusters=clusters)
+        names = [out.with_name(f"{out.stem}.fold{i}{out.suffix}") for i in range(folds)]
+    else:
+        made, names = (splits.split(manifest, parts=splits.parse_fractions(fractions), seed=seed, clusters=clusters),), [out]
+    for part, name in zip(made, names, strict=True):
+        manifests.write(part, name)
+        typer.echo(f"{name}")
+        _say_splits(part)
+
+
+def _clusters(audit: Path | None, manifest: Any) -> list[list[str]]:
+    """Return the clusters of an audit, or of one made now where a patient is not known and so only clusters can be kept apart."""
+    from kneexray.datasets.audit import audit as check
+    from kneexray.datasets.audit import clusters_of
+    from kneexray.datasets.items import items_of
+
+    if audit is not None:
+        return clusters_of(audit, manifest)
+    if all(e.patient_id for e in manifest.examples):
+        return []
+    typer.echo("patients are not known for every image: looking for near-duplicates, which must stay together", err=True)
+    with _bar("looking", len(manifest.examples)) as progress:
+        return [list(group) for group in check(items_of(manifest), progress=progress).clusters]
+
+
+def _task(path: Path, name: str) -> Task:
+    """Return the task that was named, or that the class names of ``path`` are of."""
+    from kneexray.datasets.items import task_of
+    from kneexray.tasks import get_task
+
+    return get_task(name) if name else task_of(path)
+
+
+def _record(folder: Path, started: datetime, *, config: dict[str, Any], inputs: dict[str, str], outputs: dict[str, Any]) -> None:
+    from kneexray import provenance
+
+    record = provenance.run_manifest(
+        command=sys.argv,
+        config=config,
+        inputs=inputs,
+        outputs=outputs,
+        started=started,
+        finished=datetime.now(UTC),
+        environment=provenance.environment(),
+    )
+    provenance.write_manifest(folder / "manifest.json", record)
+
+
+def _say_splits(manifest: Any) -> None:
+    from kneexray.datasets.split import summary
+
+    counts = summary(manifest)
+    labels = manifest.task.labels
+    typer.echo(f"{'split':10}" + "".join(f"{label:>14}" for label in labels) + f"{'images':>10}")
+    for name, row in counts.items():
+        typer.echo(f"{name:10}" + "".join(f"{row[label]:>14,}" for label in labels) + f"{sum(row.values()):>10,}")
+    patients = len({e.patient_id for e in manifest.examples if e.patient_id})
+    typer.echo(
+        f"{len(manifest.examples):,} images, task {manifest.task.name}, {patients:,} patients or clusters, split_quality: "
+        f"{manifest.split_quality}"
+    )
+
+
+def _say_audit(found: Any) -> None:
+    from kneexray.datasets.audit_report import verdict
+
+    rows = (
+        ("images", len(found.items)),
+        ("groups of exact copies", len(found.exact)),
+        ("groups of near-duplicates", len(found.near)),
+        ("label conflicts", len(found.conflicts)),
+        ("split leaks", len(found.leaks)),
+        ("confounds", sum(confound.found for confound in found.confounds)),
+        ("suspicious images", len(found.suspicious)),
+    )
+    for name, number in rows:
+        typer.echo(f"{name:28}{number:>10,}")
+    for sentence in verdict(found):
+        typer.echo(f"- {sentence}")
+
+
+def _say_left_out(items: list[tuple[str, str]]) -> None:
+    if items:
+        typer.echo(f"left out: {len(items):,} file(s), all of them listed in manifest.json")
+        for name, reason in items[:10]:
+            typer.echo(f"  {name}: {reason}")
+
+
+@contextmanager
+def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show how many files are done, on a terminal only."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def _download_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show how many bytes are here, on a terminal only."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda here, total: bar.update(task, completed=here, total=total)
+
+
+def _command() -> str:
+    from kneexray.provenance import command_line
+
+    return command_line(sys.argv)
+
+
+def _short(card: Card) -> str:
+    lines = (card.title, f"{card.task}: {card.labels}", card.counts, f"licence: {card.licence}", card.url)
+    return "\n".join(f"{card.name if i == 0 else '':14}{line}" for i, line in enumerate(lines))
+
+
+def _whole(card: Card) -> str:
+    facts = card.to_dict()
+    lines = [f"{card.name}: {card.title}"]
+    lines += [f"  {key:10}{facts[key]}" for key in ("task", "labels", "counts", "licence", "citation", "url", "size", "sha256", "layout")]
+    for key in ("traps", "unverified"):
+        lines += [f"  {key if i == 0 else '':10}- {text}" for i, text in enumerate(facts[key])]
+    return "\n".join(lines)
+
+
+def _sha256(path: Path) -> str:
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
