@@ -28,7 +28,7 @@ from kneexray.cli.predict import grade_into
 from kneexray.predict import Predictor
 from kneexray.preprocess import batch
 from kneexray.read import find_sources
-from kneexray.roi import whole
+from kneexray.roi import whole_knee
 from kneexray.session import Session
 
 
@@ -79,7 +79,7 @@ def main() -> None:
         f"{options.repeat} runs each: median (lowest to highest) images/s"
     )
     studies = [source.read() for source in islice(find_sources([options.folder]), options.count)]
-    images = batch([whole(study.radiographs[0]) for study in studies], bundle.geometry)
+    images = batch([whole_knee(study.radiographs[0]) for study in studies], bundle.geometry)
     best = 0.0
     for size in (1, 4, 16):
         figures = rate(bare(images, size=size, cam=True), options.repeat)

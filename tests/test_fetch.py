@@ -9,6 +9,7 @@ import time
 import types
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,7 +31,7 @@ def archive(size: int = 300_000) -> bytes:
 
 @dataclass
 class Behaviour:
-    """What the server does: each entry of ``cuts`` ends one answer after that many bytes of it; each of ``codes`` is one answer of that status."""
+    """What the server does: each of ``cuts`` ends one answer after that many bytes of it, each of ``codes`` is the status of one answer."""
 
     data: bytes
     cuts: list[int] = field(default_factory=list)
@@ -69,12 +70,12 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("ETag", does.etag)
         self.end_headers()
         rest = rest[: does.cuts.pop(0)] if does.cuts else rest
-        if does.stall:
-            time.sleep(does.stall)
-            does.stall = 0.0
-        for place in range(0, len(rest), 65536):
-            self.wfile.write(rest[place : place + 65536])
-            time.sleep(does.delay)
+        pause, does.stall = does.stall, 0.0
+        time.sleep(pause)
+        with suppress(BrokenPipeError, ConnectionResetError):  # the other side gave up
+            for place in range(0, len(rest), 65536):
+                self.wfile.write(rest[place : place + 65536])
+                time.sleep(does.delay)
         self.close_connection = True
 
     def log_message(self, *_: object) -> None:
@@ -132,39 +133,39 @@ def test_a_slow_server_is_waited_for(serve, tmp_path: Path):
 
 
 def test_a_silent_server_is_asked_again(serve, tmp_path: Path):
-    behaviour = Behaviour(DATA, stall=1.0)
-    assert bring(serve(behaviour), tmp_path, sha256=HASH, timeout=0.3).read_bytes() == DATA
+    behaviour = Behaviour(DATA, stall=3.0)
+    assert bring(serve(behaviour), tmp_path, sha256=HASH, timeout=1.0).read_bytes() == DATA
     assert len(behaviour.asked) == 2
 
 
 def test_a_broken_download_goes_on_where_it_was_cut(serve, tmp_path: Path):
-    behaviour = Behaviour(DATA, cuts=[100_000, 50_000])
+    behaviour = Behaviour(DATA, cuts=[98_304, 49_152])
     assert bring(serve(behaviour), tmp_path, sha256=HASH).read_bytes() == DATA
-    assert behaviour.asked == ["", "bytes=100000-", "bytes=150000-"]
+    assert behaviour.asked == ["", "bytes=98304-", "bytes=147456-"]
 
 
 def test_a_broken_download_starts_over_where_the_server_cannot_resume(serve, tmp_path: Path):
-    behaviour = Behaviour(DATA, cuts=[100_000], ranges=False, etag="")
+    behaviour = Behaviour(DATA, cuts=[98_304], ranges=False, etag="")
     assert bring(serve(behaviour), tmp_path, sha256=HASH).read_bytes() == DATA
 
 
 def test_a_file_that_changed_meanwhile_is_not_mixed_with_the_old_one(serve, tmp_path: Path):
-    url = serve(first := Behaviour(DATA, cuts=[100_000, 0, 0, 0, 0]))
+    url = serve(first := Behaviour(DATA, cuts=[98_304, 0, 0, 0, 0]))
     with pytest.raises(DataError, match="broke off"):
         bring(url, tmp_path)
-    assert (tmp_path / "set.zip.part").stat().st_size == 100_000
+    assert (tmp_path / "set.zip.part").stat().st_size == 98_304
     first.data, first.etag, first.cuts = archive(200_000), '"two"', []
     assert bring(url, tmp_path).read_bytes() == first.data
 
 
 def test_the_next_call_resumes_what_the_last_one_had_to_leave(serve, tmp_path: Path):
-    behaviour = Behaviour(DATA, cuts=[100_000, 0, 0, 0])
+    behaviour = Behaviour(DATA, cuts=[98_304, 0, 0, 0])
     url = serve(behaviour)
-    with pytest.raises(DataError, match="goes on at 100,000 bytes"):
+    with pytest.raises(DataError, match="goes on at 98,304 bytes"):
         bring(url, tmp_path, sha256=HASH)
     behaviour.cuts = []
     assert bring(url, tmp_path, sha256=HASH).read_bytes() == DATA
-    assert behaviour.asked[-1] == "bytes=100000-"
+    assert behaviour.asked[-1] == "bytes=98304-"
     assert [p.name for p in tmp_path.iterdir()] == ["set.zip"]
 
 
@@ -177,7 +178,7 @@ def test_a_wrong_hash_is_told_and_the_file_removed(serve, tmp_path: Path):
 @pytest.mark.parametrize("code", [401, 403])
 def test_a_refusal_says_what_a_person_can_do_and_is_not_tried_again(serve, tmp_path: Path, code: int):
     behaviour = Behaviour(DATA, codes=[code] * 9)
-    with pytest.raises(DataError, match=f"refuses \\({code}\\).*licence to accept.*data.mendeley.com"):
+    with pytest.raises(DataError, match=rf"refuses \({code}\).*licence to accept.*data\.mendeley\.com"):
         bring(serve(behaviour), tmp_path)
     assert len(behaviour.asked) == 1
 
@@ -212,7 +213,7 @@ def test_no_server_at_all_is_told(tmp_path: Path):
 
 
 def test_a_set_that_a_person_must_bring_says_how(tmp_path: Path):
-    with pytest.raises(DataError, match="Open the page.*wwwn.cdc.gov"):
+    with pytest.raises(DataError, match=r"Open the page.*wwwn\.cdc\.gov"):
         fetch(get_card("nhanes3"), tmp_path)
 
 
@@ -236,7 +237,7 @@ def test_kaggle_is_asked_through_its_library(tmp_path: Path, monkeypatch: pytest
         raise errors.UnauthenticatedError("log in first")
 
     library.dataset_download = refuse  # type: ignore[attr-defined]
-    with pytest.raises(DataError, match="log in first.*API token"):
+    with pytest.raises(DataError, match=r"log in first.*API token"):
         fetch(get_card("gobara"), tmp_path)
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(MissingExtraError, match="'kaggle' extra"):

@@ -218,4 +218,5 @@ def test_demo_draws_grades_and_reports(tmp_path: Path):
     assert answer.returncode == 0, answer.stderr
     assert (tmp_path / "report.html").stat().st_size > 20_000
     assert len(list((tmp_path / "films").glob("*.png"))) == 5
-    assert Image.open(next(iter((tmp_path / "heatmaps").iterdir()))).size[0] >= 200
+    with Image.open(next(iter((tmp_path / "heatmaps").iterdir()))) as picture:
+        assert picture.size[0] >= 200

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kneexray.preprocess import Geometry, batch, preprocess, resample
-from kneexray.roi import whole
+from kneexray.roi import whole_knee
 from kneexray.types import Knee, Radiograph
 
 
@@ -18,7 +18,7 @@ def radiograph(height: int = 60, width: int = 60, *, seed: int = 0) -> Radiograp
 
 def test_identity_geometry_returns_the_pixels_themselves():
     film = radiograph()
-    np.testing.assert_array_equal(preprocess(whole(film), Geometry(size=60))[0], film.pixels)
+    np.testing.assert_array_equal(preprocess(whole_knee(film), Geometry(size=60))[0], film.pixels)
 
 
 @settings(deadline=None, max_examples=30)
@@ -27,7 +27,7 @@ def test_mirrored_film_with_swapped_side_gives_the_same_input(size: int, zoom: f
     film = radiograph(seed=seed)
     flipped = Radiograph(pixels=np.ascontiguousarray(film.pixels[:, ::-1]), source="drawn")
     geometry = Geometry(size=size, zoom=zoom, shift_y=shift)
-    right, left = preprocess(whole(film, side="R"), geometry), preprocess(whole(flipped, side="L"), geometry)
+    right, left = preprocess(whole_knee(film, side="R"), geometry), preprocess(whole_knee(flipped, side="L"), geometry)
     np.testing.assert_allclose(right, left, atol=1e-5)
 
 
@@ -56,12 +56,12 @@ def test_the_same_film_at_twice_the_resolution_gives_nearly_the_same_input():
     coarse = resample(radiograph().pixels, (0, 0, 60, 60), size=(120, 120))
     fine = resample(coarse, (0, 0, 120, 120), size=(480, 480))
     geometry = Geometry(size=64, zoom=0.9)
-    a, b = (preprocess(whole(Radiograph(p, source="drawn")), geometry) for p in (coarse, fine))
+    a, b = (preprocess(whole_knee(Radiograph(p, source="drawn")), geometry) for p in (coarse, fine))
     assert np.abs(a - b).max() < 0.05
 
 
 def test_an_oblong_image_is_not_stretched():
-    knee = whole(radiograph(40, 60))
+    knee = whole_knee(radiograph(40, 60))
     assert knee.box == (0.0, -10.0, 60.0, 50.0)
 
 
@@ -70,10 +70,10 @@ def test_an_oblong_image_is_not_stretched():
 )
 def test_left_knees_are_mirrored(side: str | None, laterality: str | None, mirrored: bool):
     film = Radiograph(pixels=np.zeros((5, 5), np.float32), source="drawn", laterality=laterality)
-    assert whole(film, side=side).mirrored is mirrored
+    assert whole_knee(film, side=side).mirrored is mirrored
 
 
 def test_a_batch_is_its_knees_one_by_one():
-    knees = [whole(radiograph(seed=s), side=side) for s, side in ((1, "L"), (2, "R"))]
+    knees = [whole_knee(radiograph(seed=s), side=side) for s, side in ((1, "L"), (2, "R"))]
     geometry = Geometry(size=48, zoom=0.92, shift_y=0.02)
     np.testing.assert_array_equal(batch(knees, geometry), np.stack([preprocess(k, geometry) for k in knees]))

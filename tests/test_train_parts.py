@@ -13,7 +13,7 @@ pytest.importorskip("timm")
 
 from kneexray.errors import ConfigError
 from kneexray.preprocess import Geometry, preprocess
-from kneexray.roi import whole
+from kneexray.roi import whole_knee
 from kneexray.train import config as configs
 from kneexray.train import losses, models
 from kneexray.train.augment import augment
@@ -128,9 +128,9 @@ def test_unknown_loss_lists_the_known():
 
 def test_augmentation_of_nothing_is_the_preprocessing():
     pixels = np.random.default_rng(0).random((80, 80), dtype=np.float32)
-    pixels = preprocess(whole(Radiograph(pixels, source="x")), Geometry(size=20))[0]
-    pixels = preprocess(whole(Radiograph(pixels, source="x")), Geometry(size=100))[0]  # smooth, so that two interpolations agree
-    film = whole(Radiograph(pixels, source="x"))
+    pixels = preprocess(whole_knee(Radiograph(pixels, source="x")), Geometry(size=20))[0]
+    pixels = preprocess(whole_knee(Radiograph(pixels, source="x")), Geometry(size=100))[0]  # smooth, so that two interpolations agree
+    film = whole_knee(Radiograph(pixels, source="x"))
     geometry = Geometry(size=92, zoom=0.92, shift_y=0.02)
     boxes = torch.from_numpy(preprocess(film, whole_box(geometry)))[None]
     out = augment(boxes, NONE, geometry, size=92, generator=torch.Generator().manual_seed(0))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -59,6 +59,14 @@ class Predictor:
         heatmaps: bool = True,
         threads: int = 0,
     ) -> None:
+        self._options: dict[str, Any] = {
+            "tasks": tuple(tasks),
+            "models": tuple(models),
+            "roi_mode": roi_mode,
+            "coverage": coverage,
+            "heatmaps": heatmaps,
+            "threads": threads,
+        }
         given = {bundle.card.task: bundle for bundle in map(open_bundle, models)}
         self.roi_mode: roi.Mode = roi_mode
         self.coverage = coverage
@@ -72,6 +80,9 @@ class Predictor:
                 f"--model: the model(s) for task {', '.join(given)} answer none of the tasks asked "
                 f"({', '.join(tasks)}). Add --task {next(iter(given))}."
             )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _predictor, (self._options,)
 
     @property
     def model_ids(self) -> tuple[str, ...]:
@@ -208,6 +219,11 @@ class Grader:
             heatmap=heatmap,
             warnings=(*knee.radiograph.warnings, *knee.warnings),
         )
+
+
+def _predictor(options: dict[str, Any]) -> Predictor:
+    """Make a predictor anew where a pickled one arrives: it opens its bundles there."""
+    return Predictor(**options)
 
 
 def _by_model(tasks: Sequence[Task]) -> dict[str, list[Task]]:

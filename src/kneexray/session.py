@@ -12,7 +12,7 @@ from kneexray.errors import BundleError
 
 
 class Session:
-    """A loaded network. Threads may share it; a pickled one loads again where it is unpickled.
+    """A loaded network. Threads may share it.
 
     ``threads`` is how many cores one call of :meth:`run` uses (0: all). To use every core on many images, call
     :meth:`run` from as many Python threads on a session of one thread each: that scales better than one call on all.
@@ -45,6 +45,3 @@ class Session:
         self.load()
         outputs = self._engine.run(["logits", "cam"] if cam else ["logits"], {"image": images})
         return outputs[0], outputs[1] if cam else None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"bundle": self.bundle, "threads": self.threads, "_engine": None}

@@ -46,7 +46,9 @@ def render(
     """Return the knee of ``grade`` with ``amounts`` (C,) of the components of an appearance ``model``, with film grain of ``seed``."""
     side = model["means"].shape[-1]
     weights = amounts * model["deviations"] * model["component_scale"]  # (C,)
-    image: NDArray[np.float32] = model["means"][grade].astype(np.float32) + np.tensordot(weights, model["components"].astype(np.float32), axes=1)
+    image: NDArray[np.float32] = model["means"][grade].astype(np.float32) + np.tensordot(
+        weights, model["components"].astype(np.float32), axes=1
+    )
     image = resample(image, (0, 0, side, side), size=(size, size))
     low, high = np.percentile(image, (0.5, 99.5))
     image = 0.08 + 0.84 * (image - low) / (high - low)

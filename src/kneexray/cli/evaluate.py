@@ -21,7 +21,7 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option("--data", help="A manifest or folder of labelled images; not needed for a predictions file.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Which split to judge on.")] = "test",
+    split: Annotated[str, typer.Option(help="Which split to judge on (default: test; of a predictions file: every row).")] = "",
     task: Annotated[str, typer.Option(help="What to judge; the model's own task unless told otherwise.")] = "",
     roi: Annotated[str, typer.Option(help="whole: the images are crops of one knee; auto: decide.")] = "whole",
     jobs: Annotated[int, typer.Option(min=0, help="Threads (0: one a core).")] = 0,
@@ -38,10 +38,16 @@ def evaluate(
         inputs, thumbnail, heatmap = _answers(model, data, split=split, task=task, roi=roi, jobs=jobs, stack=stack)
         evaluation = measure(inputs, invalid="drop")
         report = write_evaluation(
-            evaluation, inputs, out, thumbnail=thumbnail, heatmap=heatmap, provenance={"Command": command_line(sys.argv)}
+            evaluation,
+            inputs,
+            out,
+            thumbnail=thumbnail,
+            heatmap=heatmap,
+            provenance={"Command": command_line(sys.argv, home=str(Path.home()))},
         )
     typer.echo(markdown_table(evaluation))
-    typer.echo(f"{evaluation['n']} images of {evaluation['n_patients']} patients, split by {evaluation['split_quality']} -> {report}")
+    units = evaluation["bootstrap"]["unit"]
+    typer.echo(f"{evaluation['n']} images, {evaluation['n_patients']} {units}s, split by {evaluation['split_quality']} -> {report}")
 
 
 def _answers(
@@ -51,7 +57,7 @@ def _answers(
     if model.suffix == ".parquet":
         from kneexray.predictions_file import read_predictions
 
-        return read_predictions(model, task=task or None, invalid="drop"), None, None
+        return _of_split(read_predictions(model, task=task or None, invalid="drop"), split), None, None
     from kneexray.answers import Pictures, answer
     from kneexray.bundle import read_card
     from kneexray.cli.predict import roi_mode
@@ -65,7 +71,21 @@ def _answers(
     predictor = Predictor(tasks=[task or read_card(bundle).task], models=[bundle], roi_mode=roi_mode(roi), threads=1)
     manifest = manifests.load(data, task=task or read_card(bundle).task)
     pictures = Pictures(predictor, manifest)
-    return answer(predictor, manifest, split=split, jobs=jobs), pictures.film, pictures.heatmap
+    return answer(predictor, manifest, split=split or "test", jobs=jobs), pictures.film, pictures.heatmap
+
+
+def _of_split(inputs: EvaluationInput, split: str) -> EvaluationInput:
+    """Return the rows of ``split``, or all where none is named."""
+    import numpy as np
+
+    from kneexray.errors import DataError, choices
+
+    if not split:
+        return inputs
+    chosen = np.array([name == split for name in inputs.split])
+    if not chosen.any():
+        raise DataError(choices("split", split, {name for name in inputs.split if name}))
+    return inputs.take(chosen)
 
 
 def _bundle(model: Path, stack: ExitStack) -> Path:

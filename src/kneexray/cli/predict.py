@@ -72,7 +72,7 @@ def grade_into(
     environment = provenance.environment()
     predictor = Predictor(tasks=tasks, threads=_threads(paths), **options)
     facts = RunFacts(
-        command=provenance.command_line(sys.argv),
+        command=provenance.command_line(sys.argv, home=str(Path.home())),
         started=started,
         models=predictor.model_facts(),
         versions={"kneexray": __version__, **environment["packages"]},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -75,20 +75,26 @@ class Audit:
 
     @property
     def conflicts(self) -> tuple[tuple[int, ...], ...]:
-        """The clusters whose images carry different labels."""
-        return tuple(group for group in self.clusters_at if len({(i.task, i.label) for at in group if (i := self.items[at]).label}) > 1)
+        """The clusters whose images carry different labels of one task."""
+        return tuple(group for group in self.clusters_at if self._disputed(group))
+
+    def _disputed(self, group: Iterable[int]) -> bool:
+        labels = {(item.task, item.label) for item in map(self.items.__getitem__, group) if item.label}
+        return len(labels) > len({task for task, _ in labels})
 
     @property
     def leaks(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        """What lies in more than one split, with its kind: ``exact`` and ``near`` copies, re-cropped ones (``recrop``), and knees of one
-        ``patient``."""
+        """What lies in more than one split, with its kind: ``exact`` and ``near`` copies, re-cropped ones (``recrop``), knees of one
+        ``patient``; and, as ``sets``, copies in more than one of the sets that were audited together.
+        """
         cropped = {place for pair in self.pairs if "cropped" in pair.how for place in (pair.first, pair.second)}
         near = set(self.near)
-        found = [
-            ("recrop" if any(place in cropped for place in group) else "near" if group in near else "exact", group)
-            for group in self.clusters_at
-            if self._splits(group) > 1
-        ]
+        found: list[tuple[str, tuple[int, ...]]] = []
+        for group in self.clusters_at:
+            if self._splits(group) > 1:
+                found.append(("recrop" if any(place in cropped for place in group) else "near" if group in near else "exact", group))
+            if len({self.items[place].collection for place in group}) > 1:
+                found.append(("sets", group))
         patients: defaultdict[str, list[int]] = defaultdict(list)
         for place, item in enumerate(self.items):
             if item.patient_id:
@@ -107,15 +113,34 @@ class Audit:
 def audit(items: Sequence[Item], *, jobs: int = 0, progress: Callable[[int], None] = lambda done: None) -> Audit:
     """Look at every image of ``items`` and return what was found; needs the ``data`` extra (OpenCV).
 
-    Each image is decoded once; likely copies once more. Time grows near-linearly with the number of images, memory by some 25 KB an image.
-    ``jobs`` is the number of threads (0: one a core); ``progress`` is told how many images were seen.
+    Each image is decoded once, likely copies once more. Time grows near-linearly with the number of images, memory by some 25 KB an
+    image. ``jobs`` is the number of threads (0: one a core); ``progress`` is told how many images were seen.
     """
+    return conclude(items, scanned(items, jobs=jobs, progress=progress), jobs=jobs)
+
+
+def scanned(items: Sequence[Item], *, jobs: int = 0, progress: Callable[[int], None] = lambda done: None) -> list[Scan]:
+    """Return what each image of ``items`` is like."""
+    found: list[Scan] = []
+    todo = iter(items)
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
-        scans = list(_scanned(items, pool, progress))
-        exact = _identical(scans)
-        one_each = [place for place, seen in enumerate(scans) if not seen.problem and exact.find(place) == place]
-        likely = candidates([scans[place].points for place in one_each])
-        pairs = _verified(items, scans, [Candidate(one_each[c.first], one_each[c.second], c.mirrored, c.votes) for c in likely], pool)
+        while batch := list(islice(todo, _BATCH)):
+            for seen in pool.map(scan, batch):
+                found.append(seen)
+                progress(len(found))
+    return found
+
+
+def conclude(items: Sequence[Item], scans: Sequence[Scan], *, jobs: int = 0) -> Audit:
+    """Return what the ``scans`` of ``items`` say together."""
+    exact = _identical(scans)
+    one_each = [place for place, seen in enumerate(scans) if not seen.problem and exact.find(place) == place]
+    likely = [
+        Candidate(one_each[c.first], one_each[c.second], c.mirrored, c.votes)
+        for c in candidates([scans[place].points for place in one_each])
+    ]
+    with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+        pairs = _verified(items, scans, likely, pool)
     clusters = _identical(scans)
     for pair in pairs:
         clusters.join(pair.first, pair.second)
@@ -126,12 +151,7 @@ def audit(items: Sequence[Item], *, jobs: int = 0, progress: Callable[[int], Non
         encodings=[scans[i].kind for i in known],
         n_bytes=[scans[i].n_bytes for i in known],
     )
-    figures = {
-        "images": len(items),
-        "unreadable": sum(bool(seen.problem) for seen in scans),
-        "candidates": len(likely),
-        "pairs": len(pairs),
-    }
+    unreadable = sum(bool(seen.problem) for seen in scans)
     return Audit(
         items=tuple(items),
         scans=tuple(scans),
@@ -139,7 +159,7 @@ def audit(items: Sequence[Item], *, jobs: int = 0, progress: Callable[[int], Non
         clusters_at=tuple(map(tuple, clusters.several())),
         pairs=tuple(pairs),
         confounds=tuple(found),
-        figures=figures,
+        figures={"images": len(items), "unreadable": unreadable, "candidates": len(likely), "pairs": len(pairs)},
     )
 
 
@@ -184,15 +204,6 @@ def clusters_of(path: Path, manifest: Manifest) -> list[list[str]]:
             "--out DIR."
         )
     return groups
-
-
-def _scanned(items: Sequence[Item], pool: ThreadPoolExecutor, progress: Callable[[int], None]) -> Iterator[Scan]:
-    todo, done = iter(items), 0
-    while batch := list(islice(todo, _BATCH)):
-        for seen in pool.map(scan, batch):
-            done += 1
-            progress(done)
-            yield seen
 
 
 def _identical(scans: Sequence[Scan]) -> Groups:

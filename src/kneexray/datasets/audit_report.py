@@ -47,6 +47,7 @@ _LEAKS: MappingProxyType[str, str] = MappingProxyType(
         "near": "near-duplicates in more than one split",
         "recrop": "the same film, cropped anew, in more than one split",
         "patient": "one patient in more than one split",
+        "sets": "the same film in more than one of the audited sets",
     }
 )
 
@@ -132,9 +133,11 @@ def _sections(found: Audit) -> Iterable[str]:
         text = "One film under two labels: --fix drops all of its files, since nobody can say here which label is right."
         yield f"<h2>Label conflicts</h2><p>{text}</p>{shown(found.conflicts, what)}"
     if found.leaks:
-        kinds = {group: kind for kind, group in found.leaks}
         text = "Split again with kneexray data split, which keeps patients and clusters together."
-        yield f"<h2>Split leaks</h2><p>{text}</p>{shown([g for _, g in found.leaks], lambda g: _LEAKS[kinds[g]])}"
+        yield f"<h2>Split leaks</h2><p>{text}</p>"
+        for kind in _LEAKS:
+            if groups := [group for found_kind, group in found.leaks if found_kind == kind]:
+                yield shown(groups, lambda _, kind=kind: _LEAKS[kind])
     if found.near:
         text = "What was done to one image to make the other is told as far as it can be seen."
         yield f"<h2>Near-duplicates</h2><p>{text}</p>{shown(found.near, what)}"

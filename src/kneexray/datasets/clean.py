@@ -23,9 +23,9 @@ def clean(found: Audit, *, task: Task, root: Path) -> tuple[Manifest, tuple[Drop
     """Return the cleaned manifest (paths absolute) and what was dropped.
 
     Of a cluster the image with most pixels is kept, then the larger file, then the first by name; of copies with different labels none.
-    Unreadable,
-    constant and unlabelled images are dropped; the other suspicious ones stay, to be looked at. An image of an unknown patient gets a
-    ``cluster:`` id of its own, since its copies are gone. Raises :class:`DataError` where images lie inside archives, or nothing is left.
+    Unreadable, constant and unlabelled images are dropped; the other suspicious ones stay, to be looked at. An image of an unknown patient
+    gets a ``cluster:`` id of its own, since its copies are gone. Raises :class:`DataError` where images lie inside archives, or nothing is
+    left.
     """
     packed = next((item.file for item in found.items if item.path is None), None)
     if packed is not None:

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[int, int | None], None]
 """Told the bytes that are here, and how many there will be (None where the server does not say)."""
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 14  # what a break may cost: of a chunk that does not arrive whole, nothing is kept
 _REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 
@@ -31,10 +31,9 @@ def fetch(
     """Download the data set of ``card`` into folder ``out`` and return the file or folder that ``kneexray data prepare`` takes.
 
     What is there already is checked and kept. A download that breaks is resumed, up to ``retries`` times with a growing pause that starts
-    at
-    ``wait`` seconds, and by the next call after that. ``timeout`` (seconds) is how long the server may be silent. Raises
-    :class:`DataError` where a
-    person has to act (credentials, a licence to accept, a set brought by hand), where the hash is wrong or the server fails for good.
+    at ``wait`` seconds, and by the next call after that. ``timeout`` (seconds) is how long the server may be silent. Raises
+    :class:`DataError` where a person has to act (credentials, a licence to accept, a set brought by hand), where the hash is wrong or the
+    server fails for good.
     """
     make_folder(out)
     if isinstance(card.access, ByHand):

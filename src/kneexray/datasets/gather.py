@@ -77,6 +77,12 @@ def below(name: str, root: Path) -> str:
     return rest.replace("\\", "/").removeprefix("!").lstrip("/")
 
 
+def on_disk(source: Source) -> Path | None:
+    """Return where ``source`` lies as a file of its own, or None for a member of an archive."""
+    path = Path(source.name)
+    return path if path.is_file() else None
+
+
 def file_source(path: Path) -> Source:
     """Return the source of one file."""
     return Source(str(path), partial(load_file, path, limits=DEFAULT_LIMITS), DEFAULT_LIMITS)

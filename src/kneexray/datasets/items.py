@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from kneexray.datasets import catalogue, layout, manifest, tables
 from kneexray.datasets.card import Identity
-from kneexray.datasets.gather import below, file_source, is_archive
+from kneexray.datasets.gather import below, file_source, on_disk
 from kneexray.errors import ConfigError, DataError
 from kneexray.read import Source, find_sources
 from kneexray.tasks import TASKS, Task
@@ -17,7 +17,10 @@ from kneexray.tasks import TASKS, Task
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image of an audit. ``file`` is its name in the report; what is not known is empty. ``path`` is None inside archives."""
+    """One image of an audit. ``file`` is its name in the report; what is not known is empty. ``path`` is None inside archives.
+
+    ``collection`` is the path it was found under, where several are audited together.
+    """
 
     file: str
     source: Source
@@ -28,6 +31,7 @@ class Item:
     side: str = ""
     split: str = ""
     data_set: str = ""
+    collection: str = ""
 
 
 def items_of(data: manifest.Manifest) -> list[Item]:
@@ -66,35 +70,31 @@ def task_of(path: Path) -> Task:
 
 
 def _items(path: Path, task: Task | None, *, alone: bool) -> Iterator[Item]:
+    collection = "" if alone else str(path)
     if path.is_file() and path.suffix.lower() in tables.SUFFIXES:
-        loaded = manifest.load(path, task=(task or task_of(path)).name)
-        for item in items_of(loaded):
-            yield item if alone else Item(str(item.path), item.source, item.path, *_facts(item))
+        for item in items_of(manifest.load(path, task=(task or task_of(path)).name)):
+            yield item if alone else replace(item, file=str(item.path), collection=collection)
         return
     if not path.exists():
         raise DataError(f"{path}: does not exist. Give folders, archives, or manifests (CSV, Parquet).")
     sources = list(find_sources(path))
     names = [below(source.name, path) for source in sources]
     wanted = task or layout.infer_task(names)
-    inside = is_archive(path)
     for source, name in zip(sources, names, strict=True):
         place = layout.place(name, wanted) if wanted is not None else layout.Place(None, "")
         data_set, told = catalogue.identify(PurePosixPath(name).stem) or ("", Identity())
         yield Item(
             file=name if alone else source.name,
             source=source,
-            path=None if inside or "!/" in source.name else Path(source.name),
+            path=on_disk(source),
             label=place.label or "",
             task=wanted.name if wanted is not None and place.label else "",
             patient_id=told.patient_id,
             side=told.side,
             split=place.split,
             data_set=data_set,
+            collection=collection,
         )
-
-
-def _facts(item: Item) -> tuple[str, str, str, str, str, str]:
-    return item.label, item.task, item.patient_id, item.side, item.split, item.data_set
 
 
 def _table_task(path: Path) -> Task | None:

@@ -18,7 +18,7 @@ from typing import Literal
 from kneexray.datasets import tables
 from kneexray.datasets.example import COLUMNS as COLUMNS
 from kneexray.datasets.example import Example as Example
-from kneexray.datasets.gather import Found, gather, is_archive
+from kneexray.datasets.gather import Found, gather, is_archive, on_disk
 from kneexray.errors import DataError, MissingExtraError, ReadError, choices
 from kneexray.tasks import Task, get_task
 from kneexray.writers.output import OutputFile, make_folder
@@ -147,6 +147,9 @@ def _folder(root: Path, task: Task) -> Iterator[Example]:
             f"{root}: {len(problems)} image(s) map to no class of task '{task.name}' ({', '.join(task.labels)}): {shown}. "
             f"Rename or remove their folders, name another task, or let 'kneexray data prepare' leave them out."
         )
+    packed = next((item.source.name for item in found if on_disk(item.source) is None), None)
+    if packed is not None:
+        raise DataError(f"{packed} lies in an archive inside a folder. Run 'kneexray data prepare {root} --out DIR' and give DIR/{NAME}.")
     with ThreadPoolExecutor() as pool:
         for item, sha256 in zip(found, pool.map(_sha256, found), strict=True):
             yield Example(item.name, item.label, task.name, item.patient_id, item.side, item.split, item.data_set, sha256)

@@ -1,9 +1,8 @@
 """Which images may be copies of each other: locality-sensitive hashing of their points, near-linear in the number of images.
 
 Each descriptor gets one key a table, the signs of random projections (Charikar, STOC 2002): descriptors of a copied detail share a key
-often, others hardly
-ever. The number of bits grows with the number of points, so that a key stays rare. Pairs of points that share a key, point the same way
-and are of like size vote for their pair of images; mirrored copies vote through mirrored descriptors.
+often, others hardly ever. The number of bits grows with the number of points, so that a key stays rare. Pairs of points that share a key,
+point the same way and are of like size vote for their pair of images; mirrored copies vote through mirrored descriptors.
 """
 
 from __future__ import annotations

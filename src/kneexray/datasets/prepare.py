@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from kneexray.datasets.example import Example
-from kneexray.datasets.gather import Found, gather, is_archive
+from kneexray.datasets.gather import Found, gather, on_disk
 from kneexray.errors import DataError, OutputError, ReadError
 from kneexray.read import read_bytes
 from kneexray.read.sniff import SNIFF_BYTES, sniff
@@ -45,24 +45,20 @@ class Imported:
 def prepare(path: Path, out: Path, *, task: Task, progress: Callable[[int], None] = lambda done: None) -> Imported:
     """Read every image of ``path`` and return the examples; images of archives are copied to ``out/images``, others stay where they are.
 
-    Every image is decoded once, so that what cannot be read is told now. ``out/images`` appears when the whole import succeeded; until
-    then it
-    is ``images.partial``, which is removed when anything fails. ``progress`` is told how many files were seen. Raises :class:`DataError`
+    Every image is decoded once, so that what cannot be read is told now. ``out/images`` appears when the whole import succeeded; until then
+    it is ``images.partial``, which is removed when anything fails. ``progress`` is told how many files were seen. Raises :class:`DataError`
     where nothing maps to a class of ``task`` and :class:`OutputError` where ``out`` already holds images or cannot be written.
     """
-    copy = is_archive(path)
     staging, place = out / f"{IMAGES}.partial", out / IMAGES
-    if copy and place.exists():
-        raise OutputError(f"{place} is there already. Choose another output folder, or remove it.")
     make_folder(out)
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        examples, left_out = _import(gather(path, task=task), staging if copy else None, task, progress)
+        examples, left_out = _import(gather(path, task=task), staging, task, progress)
         if not examples:
             raise DataError(
                 f"{path}: holds no image that maps to a class of task '{task.name}' ({', '.join(task.labels)}).{_why(left_out)}"
             )
-        if copy:
+        if staging.exists():
             with output_errors(place):
                 staging.rename(place)
     finally:
@@ -70,9 +66,7 @@ def prepare(path: Path, out: Path, *, task: Task, progress: Callable[[int], None
     return Imported(tuple(examples), tuple(left_out))
 
 
-def _import(
-    found: Iterable[Found], folder: Path | None, task: Task, progress: Callable[[int], None]
-) -> tuple[list[Example], list[LeftOut]]:
+def _import(found: Iterable[Found], folder: Path, task: Task, progress: Callable[[int], None]) -> tuple[list[Example], list[LeftOut]]:
     examples: list[Example] = []
     left_out: list[LeftOut] = []
     seen, taken = 0, set[str]()
@@ -112,10 +106,13 @@ def _image(found: Found) -> _Image | LeftOut:
     return _Image(data, found.patient_id or patient_id, found.side or (side if side in ("L", "R") else ""))
 
 
-def _example(found: Found, image: _Image, folder: Path | None, task: Task, taken: set[str]) -> Example:
-    if folder is None:
-        path = str(Path(found.source.name).resolve())
+def _example(found: Found, image: _Image, folder: Path, task: Task, taken: set[str]) -> Example:
+    file = on_disk(found.source)
+    if file is not None:
+        path = str(file.resolve())
     else:
+        if (old := folder.with_name(IMAGES)).exists():
+            raise OutputError(f"{old} is there already. Choose another output folder, or remove it.")
         inside = _free_name(found, image.data, taken)
         target = folder / inside
         with output_errors(target):

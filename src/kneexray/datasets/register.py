@@ -46,10 +46,9 @@ class Overlay:
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """How alike two laid-over images are. ``agreement`` is the correlation of their local detail, in [-1, 1]; ``overlap`` the share of
-    the smaller
-    image that both show; ``covered`` the shares of the first and of the second image that the other shows; ``gain`` the ratio of their
-    contrasts.
+    """How alike two laid-over images are. ``agreement`` is the correlation of their local detail, in [-1, 1]; ``overlap`` the share of the
+    smaller image that both show; ``covered`` the shares of the first and of the second image that the other shows; ``gain`` the ratio of
+    their contrasts.
     """
 
     points: int

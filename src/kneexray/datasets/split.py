@@ -46,9 +46,8 @@ def split(manifest: Manifest, *, parts: Sequence[Part], seed: int, clusters: Ite
     """Return ``manifest`` with every image put into one of ``parts``; an earlier split is forgotten.
 
     Images of one patient stay together, and so do those of one of ``clusters`` (files as the manifest names them). An image without a
-    patient gets
-    its cluster as ``patient_id`` (``cluster:...``), so that later figures say what the split kept apart. Raises :class:`DataError` where
-    there are fewer groups than parts.
+    patient gets its cluster as ``patient_id`` (``cluster:...``), so that later figures say what the split kept apart. Raises
+    :class:`DataError` where there are fewer groups than parts.
     """
     grouped = with_groups(manifest, clusters=clusters)
     place = _dealt(grouped, parts, seed)

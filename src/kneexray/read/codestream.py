@@ -100,7 +100,7 @@ def decode(data: bytes, stream: Codestream, *, photometric: str) -> NDArray[Any]
     import imagecodecs
 
     if stream.family != "JPEG 2000" and _END not in data[-4096:]:
-        # libjpeg would fill the rest with grey, and CharLS may search for minutes.
+        # libjpeg would fill the rest with grey without a word, and CharLS may search it for seconds.
         raise ReadError("truncated", f"the compressed image ends after {len(data)} bytes, without an end marker; export the file again")
     try:
         if stream.family == "JPEG 2000":

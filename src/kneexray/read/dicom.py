@@ -36,6 +36,8 @@ def read_dicom(data: bytes, *, source: str, limits: Limits) -> Study:
                 radiographs.append(_radiograph(frame, form, header, source=source, index=number, warnings=warnings))
     except ReadError as error:
         rejections.append(Rejection(source, error.reason, error.detail, uid))
+    except ImportError:  # a broken installation, not a broken file
+        raise
     except MemoryError:
         rejections.append(Rejection(source, "too_large", "the DICOM image does not fit into this machine's memory; reduce it", uid))
     except Exception as error:  # the parser meets damaged files with nearly anything, and its text may quote values: name the kind only

@@ -55,10 +55,10 @@ def _name(sop_class: str) -> str:
 def pixel_spacing(header: Header) -> tuple[tuple[float, float] | None, str | None, tuple[str, ...]]:
     """Return the spacing (between rows, between columns) in mm, the attribute that gave it, and what was odd.
 
-    Pixel Spacing comes first: it is the calibrated one where the two differ (PS3.3 10.7.1.3). Imager Pixel Spacing holds at the
-    detector (PS3.3 C.8.11.7), where a knee looks larger by the magnification of 1.05 to 1.3; it is handed on as it is, since the
-    Estimated Radiographic Magnification Factor is an estimate that few devices fill in. Nominal Scanned Pixel Spacing
-    (PS3.3 C.8.6.1) is that of a digitised film, and so at its plane.
+    Pixel Spacing comes first: where it differs from the imager's it was calibrated (PS3.3 10.7.1). Imager Pixel Spacing holds at
+    the detector (PS3.3 C.8.11.4), where a knee looks larger than it is; it is handed on as it is, since the Estimated Radiographic
+    Magnification Factor is an estimate that few devices fill in. Nominal Scanned Pixel Spacing (PS3.3 C.8.6.2) holds at the
+    plane of a digitised film.
     """
     warnings: list[str] = []
     for keyword in _SPACINGS:

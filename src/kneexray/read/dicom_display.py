@@ -67,7 +67,7 @@ def to_display(frame: Frame, form: PixelFormat, header: Header) -> tuple[NDArray
 
     The order is that of PS3.4 N.2: Modality LUT or rescale, then VOI LUT or the first window (the LUT where both are there,
     as it is the finer statement), then the polarity. MONOCHROME1 and Presentation LUT Shape INVERSE each ask for inversion, and
-    together for one (PS3.3 C.8.11.3.1.2 demands the pair). Without VOI the stored range becomes [0, 1], see :func:`_stored_range`;
+    together for one (PS3.3 C.7.6.1 and C.8.11.3 demand the pair). Without VOI the stored range becomes [0, 1], see :func:`_stored_range`;
     so it does where the window plainly belongs to other pixel data. Padding (PS3.3 C.7.5.1.1.2) becomes black, whatever its
     value, and takes no part in finding ranges. Colour is only scaled.
     """
@@ -82,22 +82,20 @@ def to_display(frame: Frame, form: PixelFormat, header: Header) -> tuple[NDArray
     inverted = form.photometric == "MONOCHROME1" or header.text("PresentationLUTShape").upper() == "INVERSE"
     low, high = sorted(modality(np.array(_stored_range(seen, form, frame.bits), np.float64)))
     if isinstance(modality, _Lut):
-        low, high = 0.0, modality.maximum
+        low, high = 0.0, modality.maximum  # the table's own full scale
 
-    def by_range(stored: Values) -> Values:
-        return np.asarray(np.clip((modality(stored) - low) / max(high - low, 1e-30), 0, 1))
-
-    def by_voi(stored: Values) -> Values:
-        out = voi(modality(stored)) if voi is not None else by_range(stored)
-        return np.clip(out / voi.maximum, 0, 1) if isinstance(voi, _Lut) else out
-
-    display = by_range if voi is None else by_voi
+    full = _Window(center=(low + high) / 2, width=max(high - low, 1e-30), function="LINEAR_EXACT")
     if isinstance(voi, _Window):
-        sample = seen.ravel()[:: max(seen.size // 20_000, 1)].astype(np.float64)
-        if _spread(by_voi(sample)) < _LEAST_SPREAD < _spread(by_range(sample)):
+        sample = modality(seen.ravel()[:: max(seen.size // 20_000, 1)].astype(np.float64))
+        if _spread(voi(sample)) < _LEAST_SPREAD < _spread(full(sample)):
             warnings.append(f"the window {voi.center:g}/{voi.width:g} does not fit the pixel data and was ignored")
-            display = by_range
-    pixels = _through_table(values, (lambda stored: 1 - display(stored)) if inverted else display)
+            voi = full
+
+    def display(stored: Values) -> Values:
+        shown = (voi or full)(modality(stored))
+        return 1 - shown if inverted else shown
+
+    pixels = _through_table(values, display)
     if padded is not None:
         pixels[padded] = 0
     return pixels, tuple(warnings)
@@ -160,7 +158,7 @@ def _voi(header: Header, form: PixelFormat, warnings: list[str]) -> _Lut | _Wind
     items = header.items("VOILUTSequence")
     lut = _lut(items[0], form, warnings) if items else None
     if lut is not None:
-        return lut
+        return _Lut(lut.first, lut.table / lut.maximum, 1.0)
     center, width = header.numbers("WindowCenter"), header.numbers("WindowWidth")
     if not center or not width:
         if "WindowCenter" in header and header.text("WindowCenter"):

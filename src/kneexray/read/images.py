@@ -1,7 +1,8 @@
 """Ordinary images, through Pillow.
 
 Each format's own Pillow class is called, instead of ``Image.open``: that skips trying the other formats, and Pillow's
-global bomb limit with its warning, in favour of :class:`~kneexray.read.limits.Limits`, which is checked on the header.
+global bomb limit with its warning, in favour of :class:`~kneexray.read.limits.Limits`, which is checked on the header. What
+Pillow can still warn of is damaged metadata in an image that it reads.
 """
 
 from __future__ import annotations
@@ -44,20 +45,23 @@ def read_image(data: bytes, kind: str, *, source: str, limits: Limits) -> Study:
 
     Each page of a TIFF is a radiograph with its page as ``frame``; reduced copies (thumbnails, pyramids) are left out. Of an
     animation the first picture is read. Colour becomes luma, transparency becomes black, EXIF orientation is applied.
-    Never raises for bad content: pages before a damaged one are kept, the rest is a rejection.
+    Never raises for bad content: pages before one with damaged pixels are kept, the rest is a rejection.
     """
     radiographs: list[Radiograph] = []
+    page = 0
     try:
         if kind == "TIFF":
             check_directories(data)
         image = _open(data, kind)
         pages = _pages(image, limits)
-        for index in pages:
-            pixels, warnings = _page_pixels(image, data, kind, index)
-            radiographs.append(Radiograph(pixels, source, frame=index if len(pages) > 1 else None, warnings=warnings))
+        for page in pages:
+            pixels, warnings = _page_pixels(image, data, kind, page)
+            radiographs.append(Radiograph(pixels, source, frame=page if len(pages) > 1 else None, warnings=warnings))
+    except ImportError:  # a broken installation, not a broken file
+        raise
     except Exception as error:  # a damaged file makes Pillow raise nearly anything: SyntaxError, struct.error, EOFError, ...
         problem = _explained(error, data, kind)
-        rejection = Rejection(source, problem.reason, f"page {len(radiographs)}: {problem.detail}" if radiographs else problem.detail)
+        rejection = Rejection(source, problem.reason, f"page {page}: {problem.detail}" if radiographs else problem.detail)
         return Study(source, tuple(radiographs), (rejection,))
     return Study(source, tuple(radiographs))
 
@@ -113,11 +117,12 @@ def _is_reduced_copy(image: Image) -> bool:
 
 
 def _page_pixels(image: Image, data: bytes, kind: str, index: int) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Return page ``index`` of an opened ``image``, and what was odd about it."""
     warnings: tuple[str, ...] = ()
     if kind == "TIFF":
         image.seek(index)
-    elif getattr(image, "n_frames", 1) > 1:
-        warnings = (f"the {kind} is an animation of {getattr(image, 'n_frames', 1)} pictures; only the first is read",)
+    elif (pictures := getattr(image, "n_frames", 1)) > 1:
+        warnings = (f"the {kind} is an animation of {pictures} pictures; only the first is read",)
     wide = _wide_colour(image, data, kind, index)
     if wide is not None:
         pixels = to_unit(wide)

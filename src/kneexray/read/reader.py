@@ -81,7 +81,9 @@ def _refusal(kind: str | None) -> ReadError:
     if kind is None:
         return ReadError("not_an_image", f"the bytes are of no known format; give radiographs as {_READABLE}")
     if kind in ARCHIVES:
-        return ReadError("unsupported", f"the file is a {kind} archive, not an image; give it a name that says so")
+        return ReadError(
+            "unsupported", f"the file is a {kind} archive, not an image; read it with find_sources, and not under an image's name"
+        )
     if kind in REMEDIES:
         return ReadError("unsupported", f"the file is {kind}, which is not read; {REMEDIES[kind]}")
     return ReadError("not_an_image", f"the file is {kind}; give radiographs as {_READABLE}")

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
-from kneexray.roi.gate import MINIMUM_PIXELS, crop_likeness, is_crop
+from kneexray.roi.gate import MINIMUM_PIXELS, Verdict, judge
 from kneexray.types import Knee, Radiograph, Rejection, Side
 
 Mode = Literal["auto", "whole"]
 BLANK_RANGE = 0.02
 """An image whose central 98 % of grey values lie within this share of the full range shows nothing."""
-
-
-def whole(radiograph: Radiograph, *, side: str | None = None, score: float = 1.0, warnings: tuple[str, ...] = ()) -> Knee:
-    """Return the whole of ``radiograph`` as one knee. ``side`` ("L" or "R") defaults to the film's laterality; left knees are mirrored.
-
-    The box is square, as tall and wide as the longer side, so that nothing is stretched.
-    """
-    height, width = radiograph.pixels.shape
-    longer = max(height, width)
-    x0, y0 = (width - longer) / 2, (height - longer) / 2
-    known: Side | None = None
-    for candidate in (side, radiograph.laterality):
-        if candidate in ("L", "R"):
-            known = "L" if candidate == "L" else "R"
-            break
-    box = (x0, y0, x0 + longer, y0 + longer)
-    return Knee(radiograph=radiograph, box=box, side=known, mirrored=known == "L", score=score, warnings=warnings)
+INVERTED = "the image was inverted (bone dark); it was turned back"
+DOUBTFUL = "does not look like the crop of one AP knee; graded because --roi whole was asked"
 
 
 def find_knees(radiograph: Radiograph, *, mode: Mode = "auto") -> tuple[Knee, ...] | Rejection:
@@ -40,26 +26,49 @@ def find_knees(radiograph: Radiograph, *, mode: Mode = "auto") -> tuple[Knee, ..
     """
     height, width = radiograph.pixels.shape
     if min(height, width) < MINIMUM_PIXELS:
-        return _reject(
-            radiograph, "too_small", f"the image is {width} x {height} px; a knee needs at least {MINIMUM_PIXELS} px a side to be graded"
-        )
+        detail = f"the image is {width} x {height} px; a knee needs at least {MINIMUM_PIXELS} px a side to be graded"
+        return _reject(radiograph, "too_small", detail)
     if _is_blank(radiograph):
         return _reject(radiograph, "blank", "the image holds (almost) one grey value only; check the export or the exposure")
-    likeness = crop_likeness(radiograph.pixels)
-    if is_crop(likeness):
-        return (whole(radiograph, score=likeness),)
-    if mode == "whole":
-        return (
-            whole(
-                radiograph, score=likeness, warnings=("does not look like the crop of one AP knee; graded because --roi whole was asked",)
-            ),
-        )
+    verdict = judge(radiograph.pixels)
+    if verdict.is_crop or mode == "whole":
+        return (whole_knee(radiograph, verdict=verdict),)
+    if verdict.upside_down and verdict.likeness > 0.2:
+        return _reject(radiograph, "not_a_knee", "the image looks like a knee upside down; turn it by 180 degrees")
     return _reject(
         radiograph,
         "not_a_knee",
         "the image does not look like the crop of one AP knee (condyles filling the width, joint line in the lower half); "
         "if it is one, ask for --roi whole; a whole film must be cropped to one knee first",
     )
+
+
+def whole_knee(radiograph: Radiograph, *, side: str | None = None, verdict: Verdict | None = None) -> Knee:
+    """Return the whole of ``radiograph`` as one knee, turned back where it is inverted. Training and prediction both do this.
+
+    ``side`` ("L" or "R") defaults to the film's laterality; left knees are mirrored. The box is square, as tall and wide as
+    the longer side, so that nothing is stretched.
+    """
+    verdict = verdict or judge(radiograph.pixels)
+    warnings: tuple[str, ...] = () if verdict.is_crop else (DOUBTFUL,)
+    if verdict.inverted and verdict.is_crop:
+        radiograph, warnings = replace(radiograph, pixels=1 - radiograph.pixels), (INVERTED,)
+    height, width = radiograph.pixels.shape
+    longer = max(height, width)
+    x0, y0 = (width - longer) / 2, (height - longer) / 2
+    known = _side(side) or _side(radiograph.laterality)
+    return Knee(
+        radiograph=radiograph,
+        box=(x0, y0, x0 + longer, y0 + longer),
+        side=known,
+        mirrored=known == "L",
+        score=verdict.likeness,
+        warnings=warnings,
+    )
+
+
+def _side(text: str | None) -> Side | None:
+    return "L" if text == "L" else "R" if text == "R" else None
 
 
 def _is_blank(radiograph: Radiograph) -> bool:

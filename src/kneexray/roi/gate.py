@@ -1,11 +1,13 @@
-"""Does an image look like the crop of one AP knee? Distance to a small linear model of how such crops look.
+"""Does an image look like the crop of one AP knee, and is it the right way up and the right way bright?
 
 The model is the mean and the first principal components of 32 px training crops ("eigen-knees", after Turk & Pentland, J Cogn
 Neurosci 1991;3:71): an image that the components cannot rebuild, or can only with rare amounts of them, is no such crop.
+An inverted or upside-down crop resembles the mean most when it is turned back.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
@@ -24,6 +26,49 @@ RESIDUAL_LIMIT = 0.105
 """Largest share of an image's variance that the components may leave unexplained."""
 RARITY_LIMIT = 6.0
 """Largest mean squared amount of the components, in units of their variance among training crops."""
+CORRELATION_LIMIT = 0.3
+"""Smallest correlation with the mean crop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How much an image looks like the crop of one AP knee, after turning it back where it is inverted.
+
+    ``likeness`` is near 1 for typical crops, 0.5 at the limit, near 0 for anything else.
+    """
+
+    likeness: float
+    inverted: bool
+    upside_down: bool
+
+    @property
+    def is_crop(self) -> bool:
+        """Whether the image may be graded as one knee."""
+        return self.likeness >= 0.5 and not self.upside_down
+
+
+NOTHING_LIKE_IT = Verdict(likeness=0.0, inverted=False, upside_down=False)
+
+
+def judge(pixels: NDArray[np.float32]) -> Verdict:
+    """Return the verdict on an image (H, W)."""
+    height, width = pixels.shape
+    if max(height, width) > ASPECT * min(height, width):
+        return NOTHING_LIKE_IT
+    mean, components, variance = _model()
+    small = thumbnail(pixels)
+    if not small.any():
+        return NOTHING_LIKE_IT
+    upright, flipped = _correlation(small, mean), _correlation(small.reshape(SIDE, SIDE)[::-1].ravel(), mean)
+    inverted = abs(min(upright, flipped)) > max(upright, flipped)
+    if inverted:
+        small, upright, flipped = -small, -upright, -flipped
+    difference = small - mean
+    amounts = components @ difference  # (C,)
+    residual = float(((difference - amounts @ components) ** 2).mean())
+    rarity = float((amounts**2 / variance).mean())
+    excess = max(residual / RESIDUAL_LIMIT, rarity / RARITY_LIMIT, CORRELATION_LIMIT / max(upright, 1e-3))
+    return Verdict(likeness=1.0 / (1.0 + excess**2), inverted=inverted, upside_down=flipped > upright)
 
 
 def thumbnail(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -35,23 +80,8 @@ def thumbnail(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     return standardised
 
 
-def crop_likeness(pixels: NDArray[np.float32]) -> float:
-    """Return how much an image (H, W) looks like the crop of one AP knee: 1 as typical ones do, 0.5 at the limit, 0 not at all."""
-    height, width = pixels.shape
-    if max(height, width) > ASPECT * min(height, width):
-        return 0.0
-    mean, components, variance = _model()
-    difference = thumbnail(pixels) - mean
-    amounts = components @ difference  # (C,)
-    residual = float(((difference - amounts @ components) ** 2).mean())
-    rarity = float((amounts**2 / variance).mean())
-    excess = max(residual / RESIDUAL_LIMIT, rarity / RARITY_LIMIT)
-    return 1.0 / (1.0 + excess**2)
-
-
-def is_crop(likeness: float) -> bool:
-    """Whether :func:`crop_likeness` is within the limits."""
-    return likeness >= 0.5
+def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    return float(np.corrcoef(a, b)[0, 1])
 
 
 @cache

@@ -22,10 +22,10 @@ from kneexray.datasets import manifest as manifests
 from kneexray.predict import Grader
 from kneexray.preprocess import Geometry, preprocess
 from kneexray.read import read_file
-from kneexray.roi import whole
-from kneexray.roi.gate import SIDE, crop_likeness, is_crop, thumbnail
+from kneexray.roi import whole_knee
+from kneexray.roi.gate import SIDE, judge, thumbnail
 from kneexray.synthetic import SPREAD, render
-from kneexray.types import Radiograph
+from kneexray.types import Knee, Radiograph
 
 DRAWN_SIDE = 160
 DRAWN_COMPONENTS = 96
@@ -44,19 +44,26 @@ def standardised(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def fit(data: str | Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of the appearance model, fitted on the training split of ``data`` (KL)."""
+    """Return the arrays of the appearance model, fitted on the training split of ``data`` (KL).
+
+    Inverted crops, those that correlate negatively with the mean of all, are left out.
+    """
     manifest = manifests.load(data, task="kl")
     examples = manifest.split("train")
     labels = np.array(manifest.labels(examples))
-    geometry = Geometry(size=DRAWN_SIDE)
     drawn = np.empty((len(examples), DRAWN_SIDE, DRAWN_SIDE), np.float32)
-    gate = np.empty((2 * len(examples), SIDE * SIDE), np.float32)
+    small = np.empty((len(examples), SIDE * SIDE), np.float32)
     for i, example in enumerate(examples):
         radiograph = read_file(manifest.path_of(example)).radiographs[0]
-        drawn[i] = standardised(preprocess(whole(radiograph, side=example.side), geometry)[0])
-        gate[2 * i], gate[2 * i + 1] = thumbnail(radiograph.pixels), thumbnail(np.ascontiguousarray(radiograph.pixels[:, ::-1]))
-    gate_mean = gate.mean(axis=0)
-    gate_components, gate_deviation = principal_components(gate - gate_mean, GATE_COMPONENTS)
+        height, width = radiograph.pixels.shape
+        knee = Knee(radiograph, box=(0.0, 0.0, float(width), float(height)), mirrored=example.side == "L")
+        drawn[i] = standardised(preprocess(knee, Geometry(size=DRAWN_SIDE))[0])
+        small[i] = thumbnail(radiograph.pixels)
+    kept = small @ small.mean(axis=0) > 0
+    drawn, small, labels = drawn[kept], small[kept], labels[kept]
+    both = np.concatenate([small, small.reshape(-1, SIDE, SIDE)[:, :, ::-1].reshape(small.shape)])
+    gate_mean = both.mean(axis=0)
+    gate_components, gate_deviation = principal_components(both - gate_mean, GATE_COMPONENTS)
     means = np.stack([drawn[labels == grade].mean(axis=0) for grade in range(len(manifest.task.labels))])
     components, deviations = principal_components((drawn - means[labels]).reshape(len(drawn), -1), DRAWN_COMPONENTS)
     scale = np.abs(components).max(axis=1) / 127
@@ -82,8 +89,9 @@ def choose_exemplars(bundle: Bundle, arrays: dict[str, NDArray[Any]], *, candida
     for grade in range(len(bundle.task.labels)):
         amounts = np.random.default_rng([7, grade]).normal(0, SPREAD, (candidates, DRAWN_COMPONENTS)).astype(np.float16)
         films = [render(arrays, grade, amounts=a.astype(np.float32), seed=0) for a in amounts]
-        likely = [i for i, film in enumerate(films) if is_crop(crop_likeness(film))]
-        knees = [whole(Radiograph(pixels=films[i], source="drawn")) for i in likely]
+        verdicts = [judge(film) for film in films]
+        likely = [i for i, verdict in enumerate(verdicts) if verdict.is_crop]
+        knees = [whole_knee(Radiograph(pixels=films[i], source="drawn"), verdict=verdicts[i]) for i in likely]
         answers = [grader.grade(knees[i : i + 16]) for i in range(0, len(knees), 16)]
         sureness = [answer[0].probabilities[grade] for chunk in answers for answer in chunk]
         chosen.append(amounts[likely[int(np.argmax(sureness))]])

@@ -22,9 +22,12 @@ from kneexray.datasets.manifest import Example, Manifest
 from kneexray.errors import DataError
 from kneexray.preprocess import Geometry, preprocess
 from kneexray.read import read_file
-from kneexray.roi import whole
+from kneexray.roi import whole_knee
 
 logger = logging.getLogger(__name__)
+
+VERSION = 2
+"""Of what lies in a cache; it grows when reading or preprocessing change what a knee looks like."""
 
 
 def whole_box(geometry: Geometry) -> Geometry:
@@ -38,7 +41,7 @@ def cached(manifest: Manifest, examples: Sequence[Example], geometry: Geometry, 
     The file's name is a hash of the images and the geometry, so that any change makes a new one. Raises
     :class:`DataError` listing the files that cannot be read.
     """
-    key = json.dumps([[e.sha256 or e.path, e.side] for e in examples] + [asdict(geometry), dtype])
+    key = json.dumps([[e.sha256 or e.path, e.side] for e in examples] + [asdict(geometry), dtype, VERSION])
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +66,7 @@ def _fill(images: NDArray[np.floating], manifest: Manifest, examples: Sequence[E
             reason = study.rejections[0].detail if study.rejections else f"it holds {len(study.radiographs)} images, one is needed"
             failures.append(f"{example.path}: {reason}")
             return
-        images[i] = preprocess(whole(study.radiographs[0], side=example.side or None), geometry)
+        images[i] = preprocess(whole_knee(study.radiographs[0], side=example.side or None), geometry)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(decode, range(len(examples))))

@@ -182,7 +182,7 @@ def _card(
         parameters=sum(p.numel() for p in net.parameters()),
         calibration=Calibration(ordinal=manifest.task.ordinal).to_dict(),
         training=TrainingCard(
-            command=f"{record['command']} && {provenance.command_line(command)}",
+            command=f"{record['command']} && {provenance.command_line(command, home=str(Path.home()))}",
             recipe=record["config"],
             data=source[0],
             data_licence=source[1],
