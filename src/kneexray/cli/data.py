@@ -186,18 +186,19 @@ def split(
 
 
 def _clusters(audit: Path | None, manifest: Any) -> list[list[str]]:
-    """Return the clusters of an audit, or of one made now where a patient is not known and so only clusters can be kept apart."""
-    from kneexray.datasets.audit import audit as check
-    from kneexray.datasets.audit import clusters_of
+    """Return the clusters of an audit; of the one beside the manifest if none is named; of one made now where a patient is not known."""
+    from kneexray.datasets import audit as audits
     from kneexray.datasets.items import items_of
 
-    if audit is not None:
-        return clusters_of(audit, manifest)
+    known = audit or audits.beside(manifest)
+    if known is not None:
+        typer.echo(f"near-duplicates: as {known} has them", err=True)
+        return audits.clusters_of(known, manifest)
     if all(e.patient_id for e in manifest.examples):
         return []
     typer.echo("patients are not known for every image: looking for near-duplicates, which must stay together", err=True)
     with _bar("looking", len(manifest.examples)) as progress:
-        return [list(group) for group in check(items_of(manifest), progress=progress).clusters]
+        return [list(group) for group in audits.audit(items_of(manifest), progress=progress).clusters]
 
 
 def _task(path: Path, name: str) -> Task:

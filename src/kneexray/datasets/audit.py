@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from kneexray.datasets import confounds as confounding
 from kneexray.datasets.groups import Groups
 from kneexray.datasets.items import Item
-from kneexray.datasets.manifest import Manifest
+from kneexray.datasets.manifest import Manifest, audit_beside
 from kneexray.datasets.near import Candidate, candidates
 from kneexray.datasets.register import describe, likeness, overlay
 from kneexray.datasets.scan import Scan, resized, scan, view
@@ -49,7 +49,8 @@ class Pair:
 @dataclass(frozen=True, slots=True, eq=False)
 class Audit:
     """What was found. Groups hold places in ``items``: ``exact`` by bytes or pixels, ``clusters`` by any likeness (the exact ones
-    included)."""
+    included).
+    """
 
     items: tuple[Item, ...]
     scans: tuple[Scan, ...]
@@ -144,7 +145,9 @@ def conclude(items: Sequence[Item], scans: Sequence[Scan], *, jobs: int = 0) -> 
     clusters = _identical(scans)
     for pair in pairs:
         clusters.join(pair.first, pair.second)
-    known = [place for place, item in enumerate(items) if item.label and not scans[place].problem]
+    tasks = Counter(item.task for item in items if item.label)
+    asked = tasks.most_common(1)[0][0] if tasks else ""  # labels of several tasks cannot be told apart together
+    known = [place for place, item in enumerate(items) if item.label and item.task == asked and not scans[place].problem]
     found = confounding.confounds(
         [items[i].label for i in known],
         sizes=[(scans[i].height, scans[i].width) for i in known],
@@ -187,6 +190,12 @@ def to_dict(found: Audit, *, digest: str) -> dict[str, Any]:
         "confounds": [confound.to_dict() for confound in found.confounds],
         "suspicious": [{"file": found.items[place].file, "reason": reason} for place, reason in found.suspicious],
     }
+
+
+def beside(manifest: Manifest) -> Path | None:
+    """Return the audit of this very data that lies beside its manifest, or None."""
+    known = audit_beside(manifest)
+    return None if known is None else known[0]
 
 
 def clusters_of(path: Path, manifest: Manifest) -> list[list[str]]:

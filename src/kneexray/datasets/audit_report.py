@@ -54,7 +54,8 @@ _LEAKS: MappingProxyType[str, str] = MappingProxyType(
 
 def write_audit(found: Audit, out: Path, *, title: str, digest: str, provenance: Mapping[str, str] = MappingProxyType({})) -> Path:
     """Write ``audit.json`` and ``audit.html`` into ``out`` and return the page's path; raises :class:`~kneexray.errors.OutputError` where
-    that fails."""
+    that fails.
+    """
     make_folder(out)
     _write(out / "audit.json", json.dumps(to_dict(found, digest=digest), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     _write(out / "audit.html", render(found, title=title, provenance=provenance))

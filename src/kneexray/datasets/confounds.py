@@ -15,14 +15,16 @@ _SEED = 7
 _LEVEL = 0.01
 _MARGIN = 0.05
 """A confound is reported where the guess beats chance by this much balanced accuracy, and shuffled labels reach it in at most 1 % of
-cases."""
+cases.
+"""
 _FEWEST = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Confound:
     """How well ``feature`` alone tells the label: balanced accuracy of a guess that never saw the image's own label; ``chance`` is 1 /
-    classes."""
+    classes.
+    """
 
     feature: str
     balanced_accuracy: float

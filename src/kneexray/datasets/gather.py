@@ -1,5 +1,6 @@
 """From a path that a person names to its labelled images: folders of classes, archives, tables; what does not map is told, never
-guessed."""
+guessed.
+"""
 
 from __future__ import annotations
 

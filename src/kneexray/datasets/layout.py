@@ -36,7 +36,8 @@ class Place:
 
 def folders_of(name: str) -> list[str]:
     """Return the folders above the file ``name``, archives as folders without their ending: ``a.zip!/train.zip!/0/x.png`` is in a, train,
-    0."""
+    0.
+    """
     return [_ARCHIVE_ENDING.sub("", part) for part in name.replace("\\", "/").split("/")[:-1]]
 
 
@@ -67,7 +68,8 @@ def best_task(spellings: Iterable[str]) -> Task | None:
 
 def redundant(names: Iterable[str]) -> dict[str, str]:
     """Return the files that repeat others of the same public data set, each with the reason; see
-    :class:`~kneexray.datasets.card.Redundant`."""
+    :class:`~kneexray.datasets.card.Redundant`.
+    """
     rules = [rule for card in CATALOGUE.values() for rule in card.redundant]
     listed = [(name, folders_of(name)) for name in names]
     present = {folder for _, folders in listed for folder in folders}

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from kneexray.datasets import tables
 from kneexray.datasets.example import COLUMNS as COLUMNS
@@ -34,7 +34,8 @@ AUDIT = "audit.json"
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """Labelled files of one task. ``root`` is the folder that relative paths start from; ``leaks`` is what an audit found between its
-    splits."""
+    splits.
+    """
 
     task: Task
     examples: tuple[Example, ...]
@@ -107,7 +108,7 @@ def load(path: str | Path, *, task: str) -> Manifest:
     if not examples:
         raise DataError(f"{place}: holds no labelled image of task '{task}'.")
     manifest = Manifest(task=wanted, examples=examples, root=root)
-    return replace(manifest, leaks=_leaks(root / AUDIT, manifest))
+    return replace(manifest, leaks=_leaks(manifest))
 
 
 def write(manifest: Manifest, path: str | Path) -> None:
@@ -199,20 +200,23 @@ def _unpacked(archive: Path, task: Task) -> Manifest:
     return load(folder / NAME, task=task.name)
 
 
-def _leaks(path: Path, manifest: Manifest) -> tuple[str, ...]:
-    """Return the split leaks of the audit at ``path``, where it is of this very data."""
+def audit_beside(manifest: Manifest) -> tuple[Path, dict[str, Any]] | None:
+    """Return the audit that lies beside ``manifest`` and its content, where there is one of this very data."""
+    path = manifest.root / AUDIT
     try:
         audit = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return ()
+        return None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: is no audit that can be read ({error}). Run 'kneexray data audit' again, or remove it.") from error
-    if audit.get("digest") != manifest.digest():
-        return ()
-    counts = Counter(leak["kind"] for leak in audit["split_leaks"])
-    return tuple(
-        f"the audit beside the manifest found {n} group(s) of {kind} files in more than one split" for kind, n in sorted(counts.items())
-    )
+    return (path, audit) if isinstance(audit, dict) and audit.get("digest") == manifest.digest() else None
+
+
+def _leaks(manifest: Manifest) -> tuple[str, ...]:
+    """Return what an audit beside the manifest found between its splits, a sentence a kind."""
+    known = audit_beside(manifest)
+    counts = Counter(leak["kind"] for leak in known[1]["split_leaks"]) if known is not None else Counter()
+    return tuple(f"an audit found {n} group(s) of files in more than one split ({kind})" for kind, n in sorted(counts.items()))
 
 
 def _csv(rows: Sequence[dict[str, str]]) -> str:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from kneexray.datasets.scan import Points
 
 TABLES = 8
-CROWDED = 24
-"""A key that more points share is of a detail that many images have; it tells nothing and is passed over."""
+NEIGHBOURS = 24
+"""With how many of the points that share its key a point is compared: what many images have in common costs no more than that."""
 MOST = 8
 """How many candidates an image puts forward: those with most votes."""
 FEWEST_VOTES = 3
@@ -121,12 +121,11 @@ def _colliding(
     keys = keys[order]
     starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
     lengths = np.diff(np.append(starts, len(keys)))
-    position = np.arange(len(keys)) - np.repeat(starts, lengths)  # in its bucket
-    crowded = np.repeat(lengths > CROWDED * (2 if flip else 1), lengths)
+    position = np.arange(len(keys)) - np.repeat(starts, lengths)  # among those of its key
     side = np.repeat(np.array([False, True]), len(order) // 2)[order] if flip else None
     found = []
-    for step in range(1, CROWDED * (2 if flip else 1)):
-        later = np.flatnonzero((position >= step) & ~crowded)
+    for step in range(1, NEIGHBOURS * (2 if flip else 1)):
+        later = np.flatnonzero(position >= step)
         if len(later) == 0:
             break
         if side is not None:

@@ -125,7 +125,8 @@ def _example(found: Found, image: _Image, folder: Path, task: Task, taken: set[s
 
 def _free_name(found: Found, data: bytes, taken: set[str]) -> str:
     """Return a name below the images' folder that no archive can choose: split and label, then the file's own name, plain characters
-    only."""
+    only.
+    """
     name = PurePosixPath(found.name)
     stem = re.sub(r"[^\w .()+-]", "_", name.stem).strip(" .")[:100] or "image"
     suffix = _EXTENSIONS[sniff(data[:SNIFF_BYTES]) or "PNG"]
