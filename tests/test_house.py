@@ -83,3 +83,11 @@ def test_unknown_names_list_the_nearest():
 )
 def test_class_names_map_to_labels_or_to_none(task: str, text: str, label: str | None):
     assert get_task(task).label_of(text) == label
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]], ids=["lint", "format", "types"])
+def test_the_tree_is_clean(root: Path, tool: list[str]):
+    pytest.importorskip(tool[0])
+    answer = subprocess.run([sys.executable, "-m", *tool], cwd=root, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr

@@ -19,5 +19,5 @@ def test_a_page_says_what_must_be_said():
     card = read_card(shipped("kl"))
     page = markdown(card)
     assert page.startswith("---\nlicense: apache-2.0\n")
-    said = ("For research use. Not a medical device.", card.sha256, card.training.data_licence, "patient-level bootstrap")
+    said = ("For research use. Not a medical device.", card.sha256, card.data.licence, "patient-level bootstrap")
     assert [words for words in said if words not in page] == []

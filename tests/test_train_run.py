@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -23,7 +24,7 @@ from kneexray.synthetic import draw_knee
 from kneexray.train import config as configs
 from kneexray.train.curves import read_metrics
 from kneexray.train.export import Exported, export, load_net
-from kneexray.train.run import train
+from kneexray.train.run import load_config, train
 
 pytestmark = [
     pytest.mark.slow,
@@ -69,7 +70,7 @@ def finished(knees: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bundle(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
-    export(finished, folder, command=["kneexray", "export"])
+    export([finished], folder, command=["kneexray", "export"])
     return folder
 
 
@@ -142,9 +143,28 @@ def test_the_bundle_agrees_with_torch_heatmap_included(finished: Path, bundle: P
     images = np.random.default_rng(0).random((3, 1, 64, 64), dtype=np.float32)
     logits, cam = Session(opened).run(images)
     with torch.inference_mode():
-        torch_logits, torch_cam = Exported(net, mirrored=True)(torch.from_numpy(images))
+        torch_logits, torch_cam = Exported([(net, 64)], mirrored=True)(torch.from_numpy(images))
     np.testing.assert_allclose(logits, torch_logits, atol=1e-4)
     np.testing.assert_allclose(cam, torch_cam, atol=1e-4)
+
+
+def test_an_ensemble_answers_with_the_mean_of_its_members(knees: Path, finished: Path, tmp_path: Path):
+    run(knees, tmp_path / "other", seed=5, input={"size": 48})
+    export([finished, tmp_path / "other"], tmp_path / "bundle", command=["kneexray", "export"])
+    both = open_bundle(tmp_path / "bundle")
+    assert [member.recipe["seed"] for member in both.card.members] == [0, 5]
+    images = np.random.default_rng(0).random((2, 1, 64, 64), dtype=np.float32)
+    logits, cam = Session(both).run(images)
+    assert cam is not None
+    small = torch.nn.functional.interpolate(torch.from_numpy(images), size=(48, 48), mode="bilinear", align_corners=False)
+    with torch.inference_mode():
+        first = Exported([(load_net(finished, load_config(finished)), 64)], mirrored=True)(torch.from_numpy(images))[0]
+        second = Exported([(load_net(tmp_path / "other", load_config(tmp_path / "other")), 48)], mirrored=True)(small)[0]
+    np.testing.assert_allclose(logits, (first + second) / 2, atol=1e-4)
+    assert cam.shape == (2, 5, 2, 2)
+    run(knees, tmp_path / "elsewhere", input={"size": 64, "zoom": 1.0})
+    with pytest.raises(ConfigError, match=r"input\.zoom"):
+        export([finished, tmp_path / "elsewhere"], tmp_path / "none", command=["kneexray", "export"])
 
 
 def test_the_in_graph_map_is_grad_cam(finished: Path):
@@ -198,3 +218,11 @@ def test_an_altered_network_is_refused(bundle: Path, tmp_path: Path):
         open_bundle(copy)
     with pytest.raises(BundleError, match="no model bundle"):
         open_bundle(tmp_path)
+
+
+def test_a_manifest_with_a_patient_in_two_splits_says_so(knees: Path):
+    manifest = manifests.load(knees, task="kl")
+    assert manifest.split_quality == "patient"
+    first = manifest.split("train")[0]
+    leaking = [*manifest.examples, dataclasses.replace(first, split="val")]
+    assert dataclasses.replace(manifest, examples=tuple(leaking)).split_quality == "image"

@@ -37,17 +37,22 @@ class InputCard(_Record):
     shift_y: float
 
 
-class TrainingCard(_Record):
-    """What the model was made from, and by what command."""
+class DataCard(_Record):
+    """What the model was trained on; ``sha256`` is of every file's hash, label and split."""
 
-    command: str
-    recipe: dict[str, Any]
-    data: str
-    data_licence: str
-    data_sha256: str
+    title: str
+    licence: str
+    sha256: str
     images: int
     patients: int
     split_quality: Literal["patient", "cluster", "image"]
+
+
+class MemberCard(_Record):
+    """One trained network of the model, and the command that made it. A model of several answers with their mean."""
+
+    command: str
+    recipe: dict[str, Any]
     starting_point: str
     starting_point_licence: str
     best_epoch: int
@@ -67,7 +72,9 @@ class Card(_Record):
     mirrored_averaging: bool
     parameters: int
     calibration: dict[str, Any]
-    training: TrainingCard
+    command: str
+    data: DataCard
+    members: tuple[MemberCard, ...]
     scores_on: str
     scores: dict[str, Any]
     intended_use: str

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from kneexray.bundle import Card
+from kneexray.bundle import Card, MemberCard
 from kneexray.tasks import TASKS
 
 PAGE = "README.md"
@@ -25,8 +25,7 @@ _NAMES = {
 
 def markdown(card: Card) -> str:
     """Return the page of ``card``: what the model is for, how it was made, what it scored, and what it must not be used for."""
-    task, training = TASKS[card.task], card.training
-    recipe, size = training.recipe, card.input.size
+    task, size = TASKS[card.task], card.input.size
     rows = "\n".join(f"| {title} | {_interval(card.scores[name])} |" for name, title in _NAMES.items())
     oa = card.scores.get("oa")
     if oa:
@@ -51,7 +50,7 @@ tags: [radiograph, knee, {card.task}, onnx]
 ## Scores
 
 On {card.scores["n"]} images of {card.scores["n_patients"]} patients, answers {mirrored}: {card.scores_on}. Value and 95 % interval
-({training.split_quality}-level bootstrap).
+({card.data.split_quality}-level bootstrap).
 
 | metric | value |
 |---|---|
@@ -59,21 +58,12 @@ On {card.scores["n"]} images of {card.scores["n_patients"]} patients, answers {m
 
 ## How it was made
 
-- Data: {training.data}: {training.images} images of {training.patients} patients, split by {training.split_quality}.
-  Licence of the data: {training.data_licence}.
-- Starting point: {training.starting_point} ({training.starting_point_licence}).
-- Network: {recipe["model"]["backbone"]}, {card.parameters / 1e6:.1f} million parameters, grey input of {size} x {size} px,
-  weights of epoch {training.best_epoch + 1} of {recipe["optim"]["epochs"]}.
-- Command: `{training.command}`
-- SHA-256 of `model.onnx`: `{card.sha256}`; of the data: `{training.data_sha256}`.
+- Data: {card.data.title}: {card.data.images} images of {card.data.patients} patients, split by {card.data.split_quality}.
+  Licence of the data: {card.data.licence}. SHA-256 of files, labels and splits: `{card.data.sha256}`.
+- Network: {card.parameters / 1e6:.1f} million parameters, grey input of {size} x {size} px. SHA-256 of `model.onnx`: `{card.sha256}`.
+- Command: `{card.command}`
 - Licence: {card.licence}.
-
-The recipe, resolved:
-
-```json
-{json.dumps(recipe, indent=1)}
-```
-
+{"".join(map(_member, card.members))}
 ## Limits
 
 {limits}
@@ -85,6 +75,20 @@ from kneexray import Predictor
 
 for film in Predictor(models=["path/to/this/folder"], tasks=["{card.task}"]).predict(["films/"]):
     print(film.source, [prediction.label for prediction in film.predictions], [rejection.reason for rejection in film.rejections])
+```
+"""
+
+
+def _member(member: MemberCard) -> str:
+    recipe = member.recipe
+    return f"""
+### {recipe["model"]["backbone"]}
+
+Trained by `{member.command}` from {member.starting_point} ({member.starting_point_licence}); the averaged weights of epoch
+{member.best_epoch + 1} of {recipe["optim"]["epochs"]}. The recipe, resolved:
+
+```json
+{json.dumps(recipe, indent=1)}
 ```
 """
 

@@ -97,7 +97,7 @@ class Predictor:
             score = card.scores["accuracy"]
             facts[card.model_id] = {
                 "task": grader.bundle.task.title,
-                "trained on": f"{card.training.data}: {card.training.images} images of {card.training.patients} patients",
+                "trained on": f"{card.data.title}: {card.data.images} images of {card.data.patients} patients",
                 "accuracy": f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f}, n = {card.scores['n']}) on {card.scores_on}",
                 "licence": card.licence,
                 "SHA-256": card.sha256,

@@ -147,6 +147,7 @@ def _fix(found: Any, out: Path, task: str) -> dict[str, Any]:
     typer.echo(f"cleaned: {len(cleaned.examples):,} images kept, {len(dropped):,} dropped -> {out / 'cleaned.csv'}")
     for reason, n in reasons.most_common():
         typer.echo(f"  {n:,} {reason}")
+    _say_left_out([(item.file, item.reason) for item in dropped], "dropped")
     return {
         "cleaned": "cleaned.csv",
         "kept": len(cleaned.examples),
@@ -257,9 +258,9 @@ def _say_audit(found: Any) -> None:
         typer.echo(f"- {sentence}")
 
 
-def _say_left_out(items: list[tuple[str, str]]) -> None:
+def _say_left_out(items: list[tuple[str, str]], what: str = "left out") -> None:
     if items:
-        typer.echo(f"left out: {len(items):,} file(s), all of them listed in manifest.json")
+        typer.echo(f"{what}: {len(items):,} file(s), all of them listed in manifest.json; the first:")
         for name, reason in items[:10]:
             typer.echo(f"  {name}: {reason}")
 

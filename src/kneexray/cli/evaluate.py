@@ -100,5 +100,5 @@ def _bundle(model: Path, stack: ExitStack) -> Path:
     from kneexray.train.export import export
 
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kneexray-")))
-    export(model, folder, command=["kneexray", "export", str(model)])
+    export([model], folder, command=["kneexray", "export", str(model)])
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +25,8 @@ def train(
     from kneexray.train import config as configs
     from kneexray.train.run import train as run_training
 
+    if not logging.getLogger().isEnabledFor(logging.INFO):  # it sets its own level when it is imported
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     config = configs.load(recipe, overrides=overrides or ())
     manifest = manifests.load(data, task=config.task)
     record = run_training(config, manifest, out, command=sys.argv, resume=resume, progress=sys.stderr.isatty())

@@ -138,7 +138,7 @@ def _sections(found: Audit) -> Iterable[str]:
         yield f"<h2>Split leaks</h2><p>{text}</p>"
         for kind in _LEAKS:
             if groups := [group for found_kind, group in found.leaks if found_kind == kind]:
-                yield shown(groups, lambda _, kind=kind: _LEAKS[kind])
+                yield shown(groups, dict.fromkeys(groups, _LEAKS[kind]).__getitem__)
     if found.near:
         text = "What was done to one image to make the other is told as far as it can be seen."
         yield f"<h2>Near-duplicates</h2><p>{text}</p>{shown(found.near, what)}"
@@ -156,7 +156,8 @@ def _card(items: Sequence[Item], group: tuple[int, ...], heading: str, picture: 
     films = "".join(picture(place) for place in _shown(items, group))
     rows = "".join(f"<li><code>{escape(items[i].file)}</code><span>{escape(_tag(items[i]))}</span></li>" for i in group[:8])
     more = f"<li><code>and {len(group) - 8:,} more</code></li>" if len(group) > 8 else ""
-    caption = f'<figcaption><b>{escape(heading)}</b><ul class="files{" clash" if clash else ""}">{rows}{more}</ul></figcaption>'
+    told = escape(heading[:1].upper() + heading[1:])
+    caption = f'<figcaption><b>{told}</b><ul class="files{" clash" if clash else ""}">{rows}{more}</ul></figcaption>'
     return f"<figure><div class=films>{films}</div>{caption}</figure>"
 
 

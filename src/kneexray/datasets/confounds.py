@@ -51,8 +51,8 @@ class Confound:
 def confounds(
     labels: Sequence[str], *, sizes: Sequence[tuple[int, int]], encodings: Sequence[str], n_bytes: Sequence[int]
 ) -> list[Confound]:
-    """Return what the (height, width), the encoding and the bytes a pixel of each image tell of its label; none for fewer than 20 images
-    or one class.
+    """Return what the (height, width), the aspect ratio, the encoding and the bytes a pixel of each image tell of its label; none for
+    fewer than 20 images or one class.
 
     Each image is guessed from the others of like feature, every class weighing the same (leave one out). Cost is linear in the number of
     images.
@@ -64,6 +64,7 @@ def confounds(
     pixels = np.array([max(1, height * width) for height, width in sizes])
     features = {
         "image size": _size_bins(sizes),
+        "image shape": np.unique(np.rint(20 * np.log([width / max(1, height) for height, width in sizes])), return_inverse=True)[1],
         "encoding": np.unique(list(encodings), return_inverse=True)[1],
         "bytes a pixel": _deciles(np.array(n_bytes) / pixels),
     }

@@ -18,9 +18,12 @@ from kneexray.datasets.scan import Points
 TABLES = 8
 NEIGHBOURS = 24
 """With how many of the points that share its key a point is compared: what many images have in common costs no more than that."""
-MOST = 8
+MOST = 4
 """How many candidates an image puts forward: those with most votes."""
-FEWEST_VOTES = 3
+FEWEST_VOTES = 8
+"""Copies get 30 and more among 400 knees, fewer among more images, whose keys are longer; so do chance votes, which are spread ever
+thinner.
+"""
 TURN = 25.0  # degrees
 GROWTH = 1.3  # doublings of size
 _SEED = 20

@@ -19,6 +19,7 @@ LEAST_AGREEMENT = 0.6
 LEAST_SCORE = 1.1
 """Copies of real films score 1.2 and more; the two knees of one person, one of them mirrored, reach 0.95 (benchmarks/audit.py)."""
 LEAST_OVERLAP = 0.25
+_TURN_BIN, _GROWTH_BIN = 8.0, 0.35  # degrees, doublings
 _SOFTEN = 1.2  # pixels: what the alignment may be off
 
 
@@ -72,23 +73,33 @@ def overlay(first: Points, second: Points, *, flip: bool) -> Overlay | None:
     """Return how ``second`` (mirrored, if ``flip``) lies over ``first``, or None where too few details agree."""
     other = mirrored(second) if flip else second
     affinity = root_sift(first.descriptor) @ root_sift(other.descriptor).T  # (N, M)
-    turn = np.abs((first.frame[:, None, 3] - other.frame[None, :, 3] + 180) % 360 - 180)
-    growth = np.abs(np.log2(first.frame[:, None, 2] / other.frame[None, :, 2]))
-    affinity[(turn > TURN) | (growth > GROWTH)] = -1
+    turn = (first.frame[:, None, 3] - other.frame[None, :, 3] + 180) % 360 - 180
+    growth = np.log2(first.frame[:, None, 2] / other.frame[None, :, 2])
+    affinity[(np.abs(turn) > TURN) | (np.abs(growth) > GROWTH)] = -1
     best = affinity.argmax(axis=1)
     rows = np.arange(len(best))
-    mutual = (affinity.argmax(axis=0)[best] == rows) & (affinity[rows, best] > ALIKE)
-    if mutual.sum() < FEWEST_POINTS:
+    rows = rows[(affinity.argmax(axis=0)[best] == rows) & (affinity[rows, best] > ALIKE)]
+    rows = rows[_agreeing(turn[rows, best[rows]], growth[rows, best[rows]])]
+    if len(rows) < FEWEST_POINTS:
         return None
-    source, target = first.frame[mutual, :2], other.frame[best[mutual], :2]
-    matrix, agree = opencv().estimateAffinePartial2D(
-        source, target, method=opencv().RANSAC, ransacReprojThreshold=TOLERANCE, maxIters=1000, confidence=0.995
+    cv2 = opencv()
+    source, target = first.frame[rows, :2], other.frame[best[rows], :2]
+    matrix, agree = cv2.estimateAffinePartial2D(
+        source, target, method=cv2.RANSAC, ransacReprojThreshold=TOLERANCE, maxIters=500, confidence=0.99
     )
     if matrix is None:
         return None
     found = Overlay(matrix, flip, int(agree.sum()))
     plausible = found.points >= FEWEST_POINTS and abs(found.turn) <= TURN and 2**-GROWTH <= found.scale <= 2**GROWTH
     return found if plausible else None
+
+
+def _agreeing(turn: NDArray[np.float32], growth: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Say which of the matched points (N,) turn and grow as most of them do: a copy is turned and scaled as a whole."""
+    if len(turn) == 0:
+        return np.zeros(0, bool)
+    alike = (np.abs(turn[:, None] - turn) < _TURN_BIN) & (np.abs(growth[:, None] - growth) < _GROWTH_BIN)  # (N, N)
+    return np.asarray(alike[alike.sum(axis=1).argmax()])
 
 
 def likeness(

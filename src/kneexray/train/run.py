@@ -27,7 +27,8 @@ from kneexray.train.config import Config, validate
 from kneexray.train.curves import read_metrics, write_curves
 from kneexray.train.module import GradingModule
 
-CONFIG, DATA, WEIGHTS, METRICS, RECORD = "config.json", "data.csv", "model.safetensors", "metrics.jsonl", "manifest.json"
+CONFIG, DATA, IDENTITY = "config.json", "data.csv", "data.json"
+WEIGHTS, METRICS, RECORD = "model.safetensors", "metrics.jsonl", "manifest.json"
 
 
 def train(
@@ -140,14 +141,14 @@ def _prepare_folder(folder: Path, config: Config, manifest: Manifest, *, resume:
                 f"{folder}: cannot resume, the recipe differs in {', '.join(changed)}. "
                 f"Resume with the same recipe, or train into another folder."
             )
-        if json.loads((folder / "data.json").read_text())["digest"] != manifest.digest():
+        if json.loads((folder / IDENTITY).read_text())["digest"] != manifest.digest():
             raise ConfigError(f"{folder}: cannot resume, the data differ from those that the run began with. Train into another folder.")
         return last
     if last.exists():
         raise ConfigError(f"{folder}: already holds a run. Go on with --resume, or choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(config.model_dump_json(indent=2), encoding="utf-8")
-    (folder / "data.json").write_text(
+    (folder / IDENTITY).write_text(
         json.dumps({"digest": manifest.digest(), "split_quality": manifest.split_quality, "root": str(manifest.root)})
     )
     manifests.write(manifest, folder / DATA)
