@@ -153,15 +153,17 @@ def test_a_zip_that_does_not_map_is_refused_and_leaves_nothing(tmp_path: Path):
     assert list((tmp_path / "cache" / "kneexray" / "prepared").iterdir()) == []
 
 
-def test_an_audit_of_the_same_data_beside_a_manifest_lowers_its_split_quality(tmp_path: Path):
+@pytest.mark.parametrize("place", ["audit.json", "audit/audit.json"])
+def test_an_audit_of_the_same_data_beside_a_manifest_lowers_its_split_quality(tmp_path: Path, place: str):
     root = tree(tmp_path / "data", "train/0/9000001L.png", "val/1/9000002R.png")
     plain = manifest.load(root, task="kl")
     leak = {"kind": "near", "files": [e.path for e in plain.examples], "splits": ["train", "val"]}
-    (root / "audit.json").write_text(json.dumps({"digest": plain.digest(), "split_leaks": [leak]}))
+    (root / place).parent.mkdir(exist_ok=True)
+    (root / place).write_text(json.dumps({"digest": plain.digest(), "split_leaks": [leak]}))
     loaded = manifest.load(root, task="kl")
     assert loaded.split_quality == "image"
     assert loaded.leaks == ("an audit found 1 group(s) of files in more than one split (near)",)
-    (root / "audit.json").write_text(json.dumps({"digest": "of other data", "split_leaks": [leak]}))
+    (root / place).write_text(json.dumps({"digest": "of other data", "split_leaks": [leak]}))
     assert manifest.load(root, task="kl") == plain
 
 

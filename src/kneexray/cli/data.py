@@ -84,7 +84,7 @@ def prepare(
     _record(out, started, config={"path": str(path), "task": wanted.name}, inputs=inputs, outputs=outputs)
     _say_splits(manifest)
     _say_left_out([(item.name, item.reason) for item in imported.left_out])
-    typer.echo(f"{out / manifests.NAME}\nnext: kneexray data audit {out / manifests.NAME} --out {out}")
+    typer.echo(f"{out / manifests.NAME}\nnext: kneexray data audit {out / manifests.NAME} --out {out / 'audit'}")
 
 
 @app.command()

@@ -27,8 +27,8 @@ SplitQuality = Literal["patient", "cluster", "image"]
 CLUSTER = "cluster:"
 """How a ``patient_id`` starts that stands for a cluster of near-duplicate images, where the patient is not known."""
 NAME = "manifest.csv"
-AUDIT = "audit.json"
-"""An audit of the very data of a manifest, beside it; its split leaks then go with every figure made from the manifest."""
+AUDITS = ("audit.json", "audit/audit.json")
+"""Where an audit of a manifest's very data is looked for, beside it; its split leaks go with every figure made from the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,14 +202,16 @@ def _unpacked(archive: Path, task: Task) -> Manifest:
 
 def audit_beside(manifest: Manifest) -> tuple[Path, dict[str, Any]] | None:
     """Return the audit that lies beside ``manifest`` and its content, where there is one of this very data."""
-    path = manifest.root / AUDIT
-    try:
-        audit = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: is no audit that can be read ({error}). Run 'kneexray data audit' again, or remove it.") from error
-    return (path, audit) if isinstance(audit, dict) and audit.get("digest") == manifest.digest() else None
+    for path in (manifest.root / name for name in AUDITS):
+        try:
+            audit = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: is no audit that can be read ({error}). Run 'kneexray data audit' again, or remove it.") from error
+        if isinstance(audit, dict) and audit.get("digest") == manifest.digest():
+            return path, audit
+    return None
 
 
 def _leaks(manifest: Manifest) -> tuple[str, ...]:
