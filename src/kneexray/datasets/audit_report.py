@@ -24,7 +24,7 @@ from kneexray.writers.output import OutputFile, make_folder
 
 SHOWN = 24
 """How many groups of a kind the page shows; the rest is in ``audit.json``."""
-_FILMS = 4
+_FILMS, _FILES = 4, 10
 _HEIGHT = 240
 
 DEFINITIONS: MappingProxyType[str, str] = MappingProxyType(
@@ -81,7 +81,7 @@ def verdict(found: Audit) -> list[str]:
 def render(found: Audit, *, title: str, provenance: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return the HTML page, pictures included."""
     template = Template((resources.files("kneexray") / "templates" / "audit.html").read_text(encoding="utf-8"))
-    labels = Counter(item.label or "no label" for item in found.items)
+    labels = Counter(_label(item) or "without a label" for item in found.items)
     splits = Counter(item.split for item in found.items if item.split)
     subtitle = f"{len(found.items):,} images: {_counted(labels)}." + (f" Splits: {_counted(splits)}." if splits else "")
     return template.substitute(
@@ -154,8 +154,9 @@ def _sections(found: Audit) -> Iterable[str]:
 
 def _card(items: Sequence[Item], group: tuple[int, ...], heading: str, picture: _Pictures, *, clash: bool) -> str:
     films = "".join(picture(place) for place in _shown(items, group))
-    rows = "".join(f"<li><code>{escape(items[i].file)}</code><span>{escape(_tag(items[i]))}</span></li>" for i in group[:8])
-    more = f"<li><code>and {len(group) - 8:,} more</code></li>" if len(group) > 8 else ""
+    listed = sorted({*_shown(items, group), *group[: max(0, _FILES - _FILMS)]})
+    rows = "".join(f"<li><code>{escape(items[i].file)}</code><span>{escape(_tag(items[i]))}</span></li>" for i in listed)
+    more = f"<li><code>and {len(group) - len(listed):,} more</code></li>" if len(group) > len(listed) else ""
     told = escape(heading[:1].upper() + heading[1:])
     caption = f'<figcaption><b>{told}</b><ul class="files{" clash" if clash else ""}">{rows}{more}</ul></figcaption>'
     return f"<figure><div class=films>{films}</div>{caption}</figure>"
@@ -168,8 +169,11 @@ def _shown(items: Sequence[Item], group: tuple[int, ...]) -> list[int]:
 
 
 def _tag(item: Item) -> str:
-    label = f"KL {item.label}" if item.task == "kl" and item.label else item.label
-    return " · ".join(part for part in (label, item.split) if part)
+    return " · ".join(part for part in (_label(item), item.split) if part)
+
+
+def _label(item: Item) -> str:
+    return f"KL {item.label}" if item.task == "kl" and item.label else item.label
 
 
 class _Pictures:

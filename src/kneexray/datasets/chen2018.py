@@ -29,6 +29,7 @@ CARD = Card(
         "kneeKL224 and kneeKL299 are the same knees at two sizes",
         "a set that circulates as 'OSAIL KL' is this one with its contrast changed; pools of 9,786 images mix the test knees into training",
         "grades are noisy: human readers reach a weighted kappa of 0.56 to 0.85; grade 1 is the hard one",
+        "some knees are negatives (bone dark): 14 of the 826 of val, always both knees of a person",
         "models pretrained on OAI films have seen many of the test patients",
     ),
     access=WebFile(url="https://data.mendeley.com/public-api/zip/56rmx5bjcr/download/1", name="chen2018.zip"),

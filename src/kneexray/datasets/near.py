@@ -28,7 +28,7 @@ TURN = 25.0  # degrees
 GROWTH = 1.3  # doublings of size
 _SEED = 20
 _SAMPLE = 20_000
-_BLOCK = 200_000
+_BLOCK = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,50 +74,46 @@ def candidates(images: Sequence[Points]) -> list[Candidate]:
     descriptor = np.concatenate([image.descriptor for image in images])
     size = np.log2(np.concatenate([image.frame[:, 2] for image in images]))
     angle = np.concatenate([image.frame[:, 3] for image in images])
-    hashing = _Hashing.of(descriptor)
+    plain, flipped = _keys(descriptor)
     found = []
     for flip in (False, True):
-        pairs = [_colliding(hashing, table, descriptor, owner, size, angle, flip) for table in range(TABLES)]
+        pairs = [_colliding(plain[table], flipped[table] if flip else None, owner, size, angle) for table in range(TABLES)]
         found += _elected(np.concatenate(pairs), len(images), flip)
     return sorted(found, key=lambda c: (c.first, c.second, c.mirrored))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Hashing:
-    mean: NDArray[np.float32]
-    planes: NDArray[np.float32]  # (tables, bits, 128)
-
-    @classmethod
-    def of(cls, descriptor: NDArray[np.uint8]) -> _Hashing:
-        bits = int(np.clip(np.ceil(np.log2(len(descriptor))), 12, 30))
-        sample = root_sift(descriptor[:: max(1, len(descriptor) // _SAMPLE)])
-        planes = np.random.default_rng(_SEED).standard_normal((TABLES, bits, 128), dtype=np.float32)
-        return cls(sample.mean(axis=0), planes)
-
-    def keys(self, descriptor: NDArray[np.uint8], table: int) -> NDArray[np.uint32]:
-        """Return the key of each descriptor (N,) in ``table``."""
-        weights = (1 << np.arange(self.planes.shape[1], dtype=np.uint32)).astype(np.uint32)
-        out = np.empty(len(descriptor), np.uint32)
-        for start in range(0, len(descriptor), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            signs = (root_sift(descriptor[block]) - self.mean) @ self.planes[table].T > 0  # (N, bits)
-            out[block] = signs @ weights
-        return out
+def _keys(descriptor: NDArray[np.uint8]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Return the key of each descriptor (N, 128), and of each mirrored one, in every table: (tables, N) both."""
+    n = len(descriptor)
+    bits = int(np.clip(np.ceil(np.log2(n)), 12, 30))
+    mean = root_sift(descriptor[:: max(1, n // _SAMPLE)]).mean(axis=0)
+    planes = np.random.default_rng(_SEED).standard_normal((128, TABLES * bits), dtype=np.float32)
+    turned = np.empty_like(planes)
+    turned[MIRROR_ORDER] = planes  # to mirror a descriptor, or the planes the other way round, is the same
+    weights = np.left_shift(1, np.arange(bits)).astype(np.uint32)
+    plain, flipped = np.empty((TABLES, n), np.uint32), np.empty((TABLES, n), np.uint32)
+    for start in range(0, n, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        root = root_sift(descriptor[block])
+        for out, normals in ((plain, planes), (flipped, turned)):
+            signs = (root @ normals > mean @ planes).reshape(len(root), TABLES, bits)
+            out[:, block] = (signs @ weights).T
+    return plain, flipped
 
 
 def _colliding(
-    hashing: _Hashing,
-    table: int,
-    descriptor: NDArray[np.uint8],
+    keys: NDArray[np.uint32],
+    flipped: NDArray[np.uint32] | None,
     owner: NDArray[np.int32],
     size: NDArray[np.float32],
     angle: NDArray[np.float32],
-    flip: bool,
 ) -> NDArray[np.int64]:
-    """Return the pairs of images (first << 32 | second) whose points share a key, one entry a pair of points."""
-    keys = hashing.keys(descriptor, table)
-    if flip:  # a mirrored copy is found when one of the two is mirrored: plain points against mirrored ones
-        keys = np.concatenate([keys, hashing.keys(descriptor[:, MIRROR_ORDER], table)])
+    """Return the pairs of images (first << 32 | second) whose points share a key, one entry a pair of points.
+
+    With the keys of ``flipped`` points, those pairs of which one is mirrored: plain points against mirrored ones.
+    """
+    if flipped is not None:
+        keys = np.concatenate([keys, flipped])
         owner, size = np.tile(owner, 2), np.tile(size, 2)
         angle = np.concatenate([angle, (180 - angle) % 360])
     order = np.argsort(keys, kind="stable")
@@ -125,15 +121,17 @@ def _colliding(
     starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
     lengths = np.diff(np.append(starts, len(keys)))
     position = np.arange(len(keys)) - np.repeat(starts, lengths)  # among those of its key
-    side = np.repeat(np.array([False, True]), len(order) // 2)[order] if flip else None
+    later = np.flatnonzero(position)
+    is_flipped = order >= len(order) // 2
     found = []
-    for step in range(1, NEIGHBOURS * (2 if flip else 1)):
-        later = np.flatnonzero(position >= step)
+    for step in range(1, NEIGHBOURS * (1 if flipped is None else 2)):
+        later = later[position[later] >= step]
         if len(later) == 0:
             break
-        if side is not None:
-            later = later[side[later] != side[later - step]]
         a, b = order[later - step], order[later]
+        if flipped is not None:
+            other = is_flipped[later] != is_flipped[later - step]
+            a, b = a[other], b[other]
         turn = np.abs((angle[a] - angle[b] + 180) % 360 - 180)
         alike = (owner[a] != owner[b]) & (turn < TURN) & (np.abs(size[a] - size[b]) < GROWTH)
         first, second = owner[a[alike]].astype(np.int64), owner[b[alike]].astype(np.int64)

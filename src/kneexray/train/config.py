@@ -61,8 +61,8 @@ class AugmentConfig(Section):
     zoom: Share = 0.12
     shift: Share = 0.035
     gamma: Annotated[float, Field(ge=0)] = 0.35
-    contrast: Annotated[float, Field(ge=0)] = 0.2
-    brightness: Annotated[float, Field(ge=0)] = 0.1
+    contrast: Annotated[float, Field(ge=0)] = 0.1
+    brightness: Annotated[float, Field(ge=0)] = 0.03
     noise: Annotated[float, Field(ge=0)] = 0.0
     erase: Share = 0.0
 
@@ -76,7 +76,7 @@ class LossConfig(Section):
 
 
 class OptimConfig(Section):
-    """AdamW with linear warm-up and cosine decay; ``average`` is the decay of the exponential weight average (0: none)."""
+    """AdamW with linear warm-up and cosine decay; ``average`` is the decay that the exponential average of the weights reaches (0: none)."""
 
     epochs: Count = 10
     batch_size: Count = 32

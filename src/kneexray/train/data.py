@@ -30,9 +30,13 @@ VERSION = 2
 """Of what lies in a cache; it grows when reading or preprocessing change what a knee looks like."""
 
 
+OVERSAMPLING = 1.25
+"""How much finer cached training images are than the network's input: augmentation interpolates once more, and would blur them else."""
+
+
 def whole_box(geometry: Geometry) -> Geometry:
-    """Return the geometry of cached training images: the whole box at the scale of ``geometry``, so that augmentation can look beyond."""
-    return Geometry(size=round(geometry.size / geometry.zoom), zoom=1.0)
+    """Return the geometry of cached training images: the whole box, so that augmentation can look beyond the window, and finer."""
+    return Geometry(size=round(OVERSAMPLING * geometry.size / geometry.zoom), zoom=1.0)
 
 
 def cached(manifest: Manifest, examples: Sequence[Example], geometry: Geometry, *, dtype: str, folder: Path) -> NDArray[np.floating]:

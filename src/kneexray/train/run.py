@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +13,10 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import save_file
+from torch import Tensor
 
 from kneexray import provenance
 from kneexray.datasets import manifest as manifests
@@ -125,6 +126,16 @@ class StopOnNonFinite(L.Callback):
             )
 
 
+def moving_average(decay: float) -> Callable[[Tensor, Tensor, int | Tensor], Tensor]:
+    """Return an exponential average of weights whose decay grows to ``decay`` as (1 + t) / (10 + t), so that the start is soon forgotten."""
+
+    def average(averaged: Tensor, current: Tensor, steps: int | Tensor) -> Tensor:
+        now = min(decay, (1 + int(steps)) / (10 + int(steps)))
+        return averaged * now + current * (1 - now)
+
+    return average
+
+
 def _mode(config: Config) -> str:
     return "min" if config.select.monitor in {"val_nll", "val_mae"} else "max"
 
@@ -183,7 +194,7 @@ def _trainer(config: Config, folder: Path, checkpoint: ModelCheckpoint, *, steps
         StopOnNonFinite(folder),
     ]
     if config.optim.average:
-        callbacks.insert(0, EMAWeightAveraging(decay=config.optim.average))
+        callbacks.insert(0, WeightAveraging(avg_fn=moving_average(config.optim.average)))
     if progress:
         callbacks.append(RichProgressBar())
     return L.Trainer(
