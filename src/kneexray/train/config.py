@@ -76,7 +76,7 @@ class LossConfig(Section):
 
 
 class OptimConfig(Section):
-    """AdamW with linear warm-up and cosine decay; ``average`` is the decay that the exponential average of the weights reaches (0: none)."""
+    """AdamW with linear warm-up and cosine decay; ``average`` is the decay that the average of the weights reaches (0: none)."""
 
     epochs: Count = 10
     batch_size: Count = 32

@@ -9,7 +9,7 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -73,7 +73,8 @@ class Exported(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 1, H, W) float32 in [0, 1] -> logits (N, K), class maps (N, K, h, w)."""
         seen = torch.cat([image, image.flip(3)]) if self.mirrored else image
-        answers = [net.with_cam(_at(seen, (size, size))) for net, size in zip(self.nets, self.sizes, strict=True)]
+        nets = cast("list[models.GradingNet]", list(self.nets))
+        answers = [net.with_cam(_at(seen, (size, size))) for net, size in zip(nets, self.sizes, strict=True)]
         map_size = answers[0][1].shape[2:]
         logits = torch.stack([logits for logits, _ in answers]).mean(dim=0)
         cam = torch.stack([_at(cam, (int(map_size[0]), int(map_size[1]))) for _, cam in answers]).mean(dim=0)

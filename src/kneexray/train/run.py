@@ -127,7 +127,7 @@ class StopOnNonFinite(L.Callback):
 
 
 def moving_average(decay: float) -> Callable[[Tensor, Tensor, int | Tensor], Tensor]:
-    """Return an exponential average of weights whose decay grows to ``decay`` as (1 + t) / (10 + t), so that the start is soon forgotten."""
+    """Return an exponential average whose decay grows to ``decay`` as (1 + t) / (10 + t), so that the start is soon forgotten."""
 
     def average(averaged: Tensor, current: Tensor, steps: int | Tensor) -> Tensor:
         now = min(decay, (1 + int(steps)) / (10 + int(steps)))
