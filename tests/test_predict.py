@@ -19,6 +19,7 @@ import kneexray
 from kneexray import Predictor
 from kneexray.bundle import GOLDEN, open_bundle, shipped
 from kneexray.errors import BundleError, ConfigError
+from kneexray.roi import INVERTED
 from kneexray.session import Session
 from kneexray.synthetic import draw_knee, write_films
 from kneexray.types import FilmResult, Radiograph, Study
@@ -115,13 +116,20 @@ def test_what_is_no_knee_gets_a_reason_and_no_grade(predictor: Predictor):
         (np.full((300, 300), 0.5, np.float32), "blank"),
         (rng.random((300, 300), dtype=np.float32), "not_a_knee"),
         (draw_knee(2, size=60), "too_small"),
-        (1 - draw_knee(2), "not_a_knee"),
         (np.ascontiguousarray(draw_knee(2)[::-1]), "not_a_knee"),
         (np.tile(draw_knee(2), (1, 2)), "not_a_knee"),
     ):
         result = predictor.predict_study(study(pixels))
         assert [r.reason for r in result.rejections] == [reason]
         assert result.predictions == ()
+
+
+def test_an_inverted_knee_is_turned_back_and_says_so(predictor: Predictor):
+    as_is = predictor.predict_study(study(draw_knee(3))).predictions[0]
+    inverted = predictor.predict_study(study(1 - draw_knee(3))).predictions[0]
+    np.testing.assert_allclose(as_is.probabilities, inverted.probabilities, atol=1e-4)
+    assert INVERTED in inverted.warnings
+    assert INVERTED not in as_is.warnings
 
 
 def test_real_films_that_are_no_knee_crops_are_refused(predictor: Predictor, shared_data: Path):

@@ -132,11 +132,11 @@ class Predictor:
             for study, mine, refused in zip(studies, answers, rejections, strict=True)
         ]
 
-    def predict(self, paths: Iterable[str | Path], *, jobs: int = 0, batch_size: int = 4) -> Iterator[FilmResult]:
+    def predict(self, paths: Iterable[str | Path], *, jobs: int = 0, batch_size: int = 1) -> Iterator[FilmResult]:
         """Yield a result for each file of ``paths`` (files, folders, globs, archives), in order: see :meth:`predict_sources`."""
         return self.predict_sources(find_sources(paths), jobs=jobs, batch_size=batch_size)
 
-    def predict_sources(self, sources: Iterable[Readable], *, jobs: int = 0, batch_size: int = 4) -> Iterator[FilmResult]:
+    def predict_sources(self, sources: Iterable[Readable], *, jobs: int = 0, batch_size: int = 1) -> Iterator[FilmResult]:
         """Yield a result for each of ``sources``, in order, holding only a few at a time.
 
         ``jobs`` threads (0: one a core) each read and grade ``batch_size`` files at a time. A file that fails
