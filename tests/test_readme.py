@@ -26,12 +26,9 @@ def commands(readme: str) -> list[str]:
 
 
 def test_ci_runs_the_test_command_exactly_as_the_readme_gives_it(root: Path, readme: str):
-    answer = subprocess.run(
-        ["sed", "-n", r"s/^    \(.*pytest.*\)$/\1/p", "README.md"], cwd=root, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    assert [line for line in commands(readme) if "pytest" in line] == answer
-    assert len(answer) == 1
-    assert r"s/^    \(.*pytest.*\)$/\1/p" in (root / ".ci" / "run").read_text()
+    told = [line for line in commands(readme) if "pytest" in line]
+    assert len(told) == 1
+    assert told[0] in (root / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
 def test_every_kneexray_command_in_the_readme_exists_with_its_options(readme: str):
