@@ -305,9 +305,9 @@ def _short(card: Card) -> str:
 def _whole(card: Card) -> str:
     facts = card.to_dict()
     lines = [f"{card.name}: {card.title}"]
-    lines += [f"  {key:10}{facts[key]}" for key in ("task", "labels", "counts", "licence", "citation", "url", "size", "sha256", "layout")]
+    lines += [f"  {key:12}{facts[key]}" for key in ("task", "labels", "counts", "licence", "citation", "url", "size", "sha256", "layout")]
     for key in ("traps", "unverified"):
-        lines += [f"  {key if i == 0 else '':10}- {text}" for i, text in enumerate(facts[key])]
+        lines += [f"  {key if i == 0 else '':12}- {text}" for i, text in enumerate(facts[key])]
     return "\n".join(lines)
 
 

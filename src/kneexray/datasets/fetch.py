@@ -26,7 +26,7 @@ _PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MAN
 
 
 def fetch(
-    card: Card, out: Path, *, progress: Progress = lambda here, total: None, retries: int = 5, wait: float = 2.0, timeout: float = 60.0
+    card: Card, out: Path, *, progress: Progress = lambda here, total: None, retries: int = 4, wait: float = 1.0, timeout: float = 60.0
 ) -> Path:
     """Download the data set of ``card`` into folder ``out`` and return the file or folder that ``kneexray data prepare`` takes.
 
