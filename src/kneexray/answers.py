@@ -15,12 +15,13 @@ from kneexray.evaluate import EvaluationInput
 from kneexray.explain import crop_for_display
 from kneexray.predict import Predictor
 from kneexray.read import read_file
+from kneexray.tasks import get_task
 from kneexray.types import FilmResult, Prediction, Side, Study
 from kneexray.writers.pictures import SIZE, knee_jpeg, overlay_png
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledFile:
+class Labelled:
     """A manifest's file, read with the side that the manifest knows."""
 
     path: Path
@@ -31,6 +32,11 @@ class LabelledFile:
         """The path as the manifest has it."""
         return self.example.path
 
+    @property
+    def target(self) -> int:
+        """The index of its label among those of its task."""
+        return get_task(self.example.task).labels.index(self.example.label)
+
     def read(self) -> Study:
         """Return the file's study, its radiographs' laterality set from the manifest where that knows it."""
         study = read_file(self.path, source=self.example.path)
@@ -40,6 +46,11 @@ class LabelledFile:
         return replace(study, radiographs=tuple(replace(r, laterality=side) for r in study.radiographs))
 
 
+def labelled(manifest: Manifest, split: str) -> list[Labelled]:
+    """Return the files of ``split``; raises :class:`~kneexray.errors.DataError` that lists the splits there are."""
+    return [Labelled(manifest.path_of(example), example) for example in manifest.split(split)]
+
+
 def answer(predictor: Predictor, manifest: Manifest, *, split: str, jobs: int = 0) -> EvaluationInput:
     """Return the answers of ``predictor`` to the manifest's task for every image of ``split``.
 
@@ -47,7 +58,7 @@ def answer(predictor: Predictor, manifest: Manifest, *, split: str, jobs: int = 
     got one.
     """
     examples = manifest.split(split)
-    files = [LabelledFile(manifest.path_of(e), e) for e in examples]
+    files = [Labelled(manifest.path_of(e), e) for e in examples]
     rows: list[tuple[Example, np.ndarray, str]] = []
     unanswered: list[str] = []
     for example, result in zip(examples, predictor.predict_sources(files, jobs=jobs), strict=True):
@@ -98,7 +109,7 @@ class Pictures:
 
     def _prediction(self, file: str) -> Prediction | None:
         example = next(e for e in self.manifest.examples if e.path == file)
-        result = self.predictor.predict_study(LabelledFile(self.manifest.path_of(example), example).read())
+        result = self.predictor.predict_study(Labelled(self.manifest.path_of(example), example).read())
         return next((p for p in result.predictions if p.task == self.manifest.task.name), None)
 
 

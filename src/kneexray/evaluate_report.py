@@ -6,14 +6,15 @@ import base64
 import json
 import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,8 +24,39 @@ from kneexray.metrics import HEADLINE, PER_CLASS
 from kneexray.predictions_file import write_predictions, write_whole
 from kneexray.tasks import get_task
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Picture = Callable[[str], bytes | None]
 """From a row's file to a small PNG, JPEG or WebP, or None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of a report: its caption, the names of its columns, and rows of text, a cell a column."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Section:
+    """A further test of a model, as a part of its evaluation.
+
+    ``lead`` says in plain words what was done, on how many images, and what came of it; ``alarm``, where not empty, what a reader
+    must not miss. ``figures`` maps a name to a figure drawn within :func:`kneexray.plots.style` and its caption; they are written as
+    ``<key>_<name>.png`` and ``.svg``. ``data``, plain JSON values, goes into ``metrics.json`` under ``key``.
+    """
+
+    key: str
+    title: str
+    lead: str
+    alarm: str = ""
+    figures: Mapping[str, tuple[Figure, str]] = MappingProxyType({})
+    tables: tuple[Table, ...] = ()
+    data: Mapping[str, Any] = MappingProxyType({})
+
 
 METRICS: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
     {
@@ -64,6 +96,7 @@ def write_evaluation(
     thumbnail: Picture | None = None,
     heatmap: Picture | None = None,
     provenance: Mapping[str, str] = MappingProxyType({}),
+    sections: Sequence[Section] = (),
 ) -> Path:
     """Write ``evaluation`` of ``inputs`` into ``out_dir`` and return the path of ``report.html``.
 
@@ -79,16 +112,19 @@ def write_evaluation(
     except ImportError:
         raise MissingExtraError("the evaluation report", "eval") from None
     rows, out = usable(inputs, invalid="drop"), Path(out_dir)
+    evaluation = evaluation | {section.key: dict(section.data) for section in sections}
     write_whole(out / "metrics.json", (json.dumps(evaluation, indent=2, allow_nan=False) + "\n").encode())
     write_predictions(out / "predictions.parquet", rows)
+    figures = {name: (figure, FIGURES[name]) for name, figure in plots.draw(evaluation, rows).items()}
+    figures |= {f"{section.key}_{name}": figure for section in sections for name, figure in section.figures.items()}
     drawn = {}
-    for name, figure in plots.draw(evaluation, rows).items():
+    for name, (figure, caption) in figures.items():
         write_whole(out / f"{name}.png", plots.png(figure))
         write_whole(out / f"{name}.svg", plots.svg(figure))
-        drawn[name] = _inline(plots.svg(figure, transparent=True).decode(), name)
+        drawn[name] = _inline(plots.svg(figure, transparent=True).decode(), name, label=caption)
     write_whole(out / "table.md", markdown_table(evaluation).encode())
     write_whole(out / "table.tex", latex_table(evaluation).encode())
-    page = render(evaluation, rows, drawn, thumbnail=thumbnail, heatmap=heatmap, provenance=provenance)
+    page = render(evaluation, rows, drawn, thumbnail=thumbnail, heatmap=heatmap, provenance=provenance, sections=sections)
     write_whole(out / "report.html", page.encode())
     return out / "report.html"
 
@@ -129,6 +165,7 @@ def render(
     thumbnail: Picture | None = None,
     heatmap: Picture | None = None,
     provenance: Mapping[str, str] = MappingProxyType({}),
+    sections: Sequence[Section] = (),
 ) -> str:
     """Return the HTML page; ``drawn`` holds the inline SVG of each figure."""
     task = get_task(evaluation["task"])
@@ -138,11 +175,13 @@ def render(
         title=escape(f"{task.title}: {evaluation['model_id']}"),
         subtitle=escape(f"{evaluation['n']:,} images of {_units(evaluation)}; split: {splits}; source: {sources}."),
         split_quality="" if evaluation["split_quality"] != "patient" else escape(SPLIT_QUALITY["patient"]),
+        alarms="\n".join(_alarm(section) for section in sections if section.alarm),
         cautions=_cautions(evaluation),
         headline="\n".join(_tile(METRICS[name][0], evaluation[name]) for name in HEADLINE),
         oa=_oa(evaluation["oa"]),
-        figures="\n".join(f"<figure>{drawn[name]}<figcaption>{escape(text)}</figcaption></figure>" for name, text in FIGURES.items()),
+        figures="\n".join(_figure(drawn[name], text) for name, text in FIGURES.items()),
         per_class="\n".join(_class_row(task.display(place), row) for place, row in enumerate(evaluation["per_class"].values())),
+        sections="\n".join(_section(section, drawn) for section in sections),
         errors=_errors(inputs, thumbnail=thumbnail, heatmap=heatmap),
         provenance=_pairs({**_made(evaluation), **provenance}),
         definitions=_pairs(dict(METRICS.values())),
@@ -173,6 +212,33 @@ def _cautions(evaluation: dict[str, Any]) -> str:
     sentences = [] if quality == "patient" else [SPLIT_QUALITY[quality]]
     items = "".join(f"<li>{escape(note)}</li>" for note in [*sentences, *evaluation["notes"]])
     return f'<div class="caution"><strong>Read with care</strong><ul>{items}</ul></div>' if items else ""
+
+
+def _alarm(section: Section) -> str:
+    return f'<p class="alarm"><strong>{escape(section.title)}</strong> {escape(section.alarm)}</p>'
+
+
+def _section(section: Section, drawn: Mapping[str, str]) -> str:
+    figures = "\n".join(_figure(drawn[f"{section.key}_{name}"], caption) for name, (_, caption) in section.figures.items())
+    parts = [
+        f"<h2>{escape(section.title)}</h2>",
+        f'<p class="muted">{escape(section.lead)}</p>',
+        _alarm(section) if section.alarm else "",
+        f'<div class="figures">\n{figures}\n</div>' if figures else "",
+        *map(_table, section.tables),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _figure(svg: str, caption: str) -> str:
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _table(table: Table) -> str:
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.columns)
+    body = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
+    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
+    return f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
 
 
 def _oa(oa: dict[str, Any] | None) -> str:
@@ -246,7 +312,7 @@ def _pairs(pairs: Mapping[str, str]) -> str:
     return "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in pairs.items())
 
 
-def _inline(svg: str, name: str) -> str:
+def _inline(svg: str, name: str, *, label: str) -> str:
     """Return ``svg`` to stand in a page: the page's colours and font, ids of its own, and a name for those who cannot see it."""
     from kneexray import plots
 
@@ -259,4 +325,4 @@ def _inline(svg: str, name: str) -> str:
     body = body.replace("'DejaVu Sans', sans-serif", "inherit")
     for color, variable in variables.items():
         body = body.replace(color, f"var(--{variable})")
-    return body.replace("<svg", f'<svg role="img" aria-label="{escape(FIGURES[name])}"', 1)
+    return body.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)

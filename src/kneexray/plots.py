@@ -7,6 +7,7 @@ figures read the same to the colour-blind and on a grey printer.
 from __future__ import annotations
 
 import io
+from contextlib import AbstractContextManager
 from itertools import cycle
 from types import MappingProxyType
 from typing import Any
@@ -59,7 +60,7 @@ _STYLE = MappingProxyType(
 
 def draw(evaluation: dict[str, Any], inputs: EvaluationInput) -> dict[str, Figure]:
     """Return the figures of ``evaluation`` by file stem; ``inputs`` are the rows that it was made from."""
-    with rc_context(dict(_STYLE)):
+    with style():
         figures = {
             "confusion_counts": _confusion(evaluation, shares=False),
             "confusion_shares": _confusion(evaluation, shares=True),
@@ -68,10 +69,12 @@ def draw(evaluation: dict[str, Any], inputs: EvaluationInput) -> dict[str, Figur
             "roc": _roc(evaluation, inputs),
             "precision_recall": _precision_recall(evaluation, inputs),
         }
-        for figure in figures.values():  # lay out once, so that PNG and SVG agree whichever is saved first
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
     return figures
+
+
+def style() -> AbstractContextManager[None]:
+    """Return the context to draw figures in, so that they look like the others of a report."""
+    return rc_context(dict(_STYLE))
 
 
 def png(figure: Figure) -> bytes:
@@ -86,7 +89,10 @@ def svg(figure: Figure, *, transparent: bool = False) -> bytes:
 
 def _saved(figure: Figure, **options: Any) -> bytes:
     sink = io.BytesIO()
-    with rc_context(dict(_STYLE)):
+    with style():
+        if figure.get_layout_engine() is not None:  # lay out once, so that PNG and SVG agree whichever is saved first
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
         figure.savefig(sink, **options)
     return sink.getvalue()
 

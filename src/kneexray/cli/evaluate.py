@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from kneexray.datasets.manifest import Manifest
     from kneexray.evaluate import EvaluationInput
-    from kneexray.evaluate_report import Picture
+    from kneexray.evaluate_report import Section
+    from kneexray.predict import Predictor
 
 
 def evaluate(
@@ -24,19 +26,34 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Which split to judge on (default: test; of a predictions file: every row).")] = "",
     task: Annotated[str, typer.Option(help="What to judge; the model's own task unless told otherwise.")] = "",
     roi: Annotated[str, typer.Option(help="whole: the images are crops of one knee; auto: decide.")] = "whole",
+    oa_threshold: Annotated[float, typer.Option(min=0, max=1, help="The probability of OA (KL >= 2) above which the answer is yes.")] = 0.5,
+    stress: Annotated[bool, typer.Option("--stress", help="Also grade altered images: joint masked out, blurred, turned, ...")] = False,
+    faithfulness: Annotated[bool, typer.Option("--faithfulness", help="Also test whether heatmaps show what the answers rest on.")] = False,
+    most: Annotated[int, typer.Option(min=1, help="How many images --stress and --faithfulness use at most.")] = 300,
     jobs: Annotated[int, typer.Option(min=0, help="Threads (0: one a core).")] = 0,
 ) -> None:
     """Measure a model on labelled images: metrics with patient-bootstrap intervals, figures, a report."""
     from kneexray.cli._extras import need
 
-    need("eval", "matplotlib", "pyarrow")
+    need("eval", "matplotlib", "pyarrow", "scipy", "sklearn")
     from kneexray.evaluate import evaluate as measure
     from kneexray.evaluate_report import markdown_table, write_evaluation
     from kneexray.provenance import command_line
 
     with ExitStack() as stack:
-        inputs, thumbnail, heatmap = _answers(model, data, split=split, task=task, roi=roi, jobs=jobs, stack=stack)
-        evaluation = measure(inputs, invalid="drop")
+        sections: list[Section] = []
+        thumbnail = heatmap = None
+        if model.suffix == ".parquet":
+            inputs = _stored(model, task=task, split=split, with_films=stress or faithfulness)
+        else:
+            from kneexray.answers import Pictures, answer
+
+            predictor, manifest = _judged(model, data, task=task, roi=roi, stack=stack)
+            inputs = answer(predictor, manifest, split=split or "test", jobs=jobs)
+            pictures = Pictures(predictor, manifest)
+            thumbnail, heatmap = pictures.film, pictures.heatmap
+            sections = _tests(predictor, manifest, split=split or "test", most=most, stress=stress, faithfulness=faithfulness)
+        evaluation = measure(inputs, invalid="drop", oa_threshold=oa_threshold)
         report = write_evaluation(
             evaluation,
             inputs,
@@ -44,21 +61,35 @@ def evaluate(
             thumbnail=thumbnail,
             heatmap=heatmap,
             provenance={"Command": command_line(sys.argv, home=str(Path.home()))},
+            sections=sections,
         )
     typer.echo(markdown_table(evaluation))
+    for section in sections:
+        typer.echo(f"{section.title}: {section.alarm or section.lead}")
     units = evaluation["bootstrap"]["unit"]
     typer.echo(f"{evaluation['n']} images, {evaluation['n_patients']} {units}s, split by {evaluation['split_quality']} -> {report}")
 
 
-def _answers(
-    model: Path, data: Path | None, *, split: str, task: str, roi: str, jobs: int, stack: ExitStack
-) -> tuple[EvaluationInput, Picture | None, Picture | None]:
-    """Return a model's answers, and functions that draw a film and its heatmap where the films are at hand."""
-    if model.suffix == ".parquet":
-        from kneexray.predictions_file import read_predictions
+def _stored(path: Path, *, task: str, split: str, with_films: bool) -> EvaluationInput:
+    """Return the rows of ``split`` of a predictions file, or all where none is named."""
+    import numpy as np
 
-        return _of_split(read_predictions(model, task=task or None, invalid="drop"), split), None, None
-    from kneexray.answers import Pictures, answer
+    from kneexray.errors import ConfigError, DataError, choices
+    from kneexray.predictions_file import read_predictions
+
+    if with_films:
+        raise ConfigError(f"{path}: --stress and --faithfulness need the model and its films; give a bundle or run folder, and --data.")
+    inputs = read_predictions(path, task=task or None, invalid="drop")
+    if not split:
+        return inputs
+    chosen = np.array([name == split for name in inputs.split])
+    if not chosen.any():
+        raise DataError(f"{path}: {choices('split', split, {name for name in inputs.split if name})}")
+    return inputs.take(chosen)
+
+
+def _judged(model: Path, data: Path | None, *, task: str, roi: str, stack: ExitStack) -> tuple[Predictor, Manifest]:
+    """Return a bundle's or run's predictor, and the labelled images."""
     from kneexray.bundle import read_card
     from kneexray.cli.predict import roi_mode
     from kneexray.datasets import manifest as manifests
@@ -68,24 +99,24 @@ def _answers(
     if data is None:
         raise ConfigError(f"{model}: judging a model needs labelled images; give them with --data MANIFEST.")
     bundle = _bundle(model, stack)
-    predictor = Predictor(tasks=[task or read_card(bundle).task], models=[bundle], roi_mode=roi_mode(roi), threads=1)
-    manifest = manifests.load(data, task=task or read_card(bundle).task)
-    pictures = Pictures(predictor, manifest)
-    return answer(predictor, manifest, split=split or "test", jobs=jobs), pictures.film, pictures.heatmap
+    asked = task or read_card(bundle).task
+    return Predictor(tasks=[asked], models=[bundle], roi_mode=roi_mode(roi), threads=1), manifests.load(data, task=asked)
 
 
-def _of_split(inputs: EvaluationInput, split: str) -> EvaluationInput:
-    """Return the rows of ``split``, or all where none is named."""
-    import numpy as np
+def _tests(predictor: Predictor, manifest: Manifest, *, split: str, most: int, stress: bool, faithfulness: bool) -> list[Section]:
+    """Return the sections of the further tests that were asked for."""
+    from kneexray.answers import labelled
 
-    from kneexray.errors import DataError, choices
+    sections = []
+    if stress:
+        from kneexray import stress as stress_test
 
-    if not split:
-        return inputs
-    chosen = np.array([name == split for name in inputs.split])
-    if not chosen.any():
-        raise DataError(choices("split", split, {name for name in inputs.split if name}))
-    return inputs.take(chosen)
+        sections.append(stress_test.section(predictor, labelled(manifest, split), most=most))
+    if faithfulness:
+        from kneexray import faithfulness as faithfulness_test
+
+        sections.append(faithfulness_test.section(predictor, labelled(manifest, split), most=most))
+    return sections
 
 
 def _bundle(model: Path, stack: ExitStack) -> Path:

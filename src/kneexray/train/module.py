@@ -71,7 +71,8 @@ class GradingModule(L.LightningModule):
         decayed = [p for p in self.net.parameters() if p.requires_grad and p.ndim > 1]
         plain = [p for p in self.net.parameters() if p.requires_grad and p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=optim.lr, fused=True)
+        whole = str(self.trainer.precision) == "32-true"  # Lightning refuses to clip gradients of a fused step under mixed precision
+        optimizer = torch.optim.AdamW(groups, lr=optim.lr, fused=whole)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
