@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kneexray.cli._bars import bytes_bar, files_bar
+from kneexray.cli._data_words import in_short, say_audit, say_left_out, say_splits, whole
+
 if TYPE_CHECKING:
-    from kneexray.datasets.card import Card
     from kneexray.tasks import Task
 
 app = typer.Typer(no_args_is_help=True, help="Public data sets: list, fetch, import, audit for leaks, split by patient.")
@@ -33,9 +33,9 @@ def list_sets(
     if as_json:
         typer.echo(json.dumps([card.to_dict() for card in cards], indent=2, ensure_ascii=False))
     elif name:
-        typer.echo(_whole(cards[0]))
+        typer.echo(whole(cards[0]))
     else:
-        typer.echo("\n\n".join(_short(card) for card in cards))
+        typer.echo("\n\n".join(in_short(card) for card in cards))
         typer.echo("\nWhole card: kneexray data list NAME. Download: kneexray data fetch NAME.")
 
 
@@ -52,7 +52,7 @@ def fetch(
     card, started = get_card(name), datetime.now(UTC)
     folder = out or Path("data") / card.name
     typer.echo(f"{card.title}\nlicence: {card.licence}\nfrom: {card.url}", err=True)
-    with _download_bar(card.name) as progress:
+    with bytes_bar(card.name) as progress:
         place = bring(card, folder, progress=progress)
     sha256 = _sha256(place) if place.is_file() else ""
     _record(folder, started, config={"name": name}, inputs={}, outputs={place.name: sha256 or "folder", "checked": card.sha256 != UNKNOWN})
@@ -74,7 +74,7 @@ def prepare(
     from kneexray.datasets.prepare import prepare as bring
 
     started, wanted = datetime.now(UTC), _task(path, task)
-    with _bar("reading", None) as progress:
+    with files_bar("reading", None) as progress:
         imported = bring(path, out, task=wanted, progress=progress)
     manifest = manifests.Manifest(wanted, imported.examples, out)
     manifests.write(manifest, out / manifests.NAME)
@@ -82,8 +82,8 @@ def prepare(
     outputs = {"manifest": manifests.NAME, "images": len(imported.examples), "left_out": left_out}
     inputs = {str(path): _sha256(path)} if path.is_file() else {str(path): manifest.digest()}
     _record(out, started, config={"path": str(path), "task": wanted.name}, inputs=inputs, outputs=outputs)
-    _say_splits(manifest)
-    _say_left_out([(item.name, item.reason) for item in imported.left_out])
+    say_splits(manifest)
+    say_left_out([(item.name, item.reason) for item in imported.left_out])
     typer.echo(f"{out / manifests.NAME}\nnext: kneexray data audit {out / manifests.NAME} --out {out / 'audit'}")
 
 
@@ -109,7 +109,7 @@ def audit(
 
     started = datetime.now(UTC)
     items = items_at(paths, task=get_task(task) if task else None)
-    with _bar("auditing", len(items)) as progress:
+    with files_bar("auditing", len(items)) as progress:
         found = audits.audit(items, jobs=jobs, progress=progress)
     digest = manifest.digest((seen.sha256, item.label, item.split) for item, seen in zip(found.items, found.scans, strict=True))
     title = ", ".join(path.name or str(path) for path in paths)
@@ -121,7 +121,7 @@ def audit(
     }
     page = audit_report.write_audit(found, out, title=title, digest=digest, provenance=rows)
     outputs: dict[str, Any] = {"audit": audits.to_dict(found, digest=digest)["figures"], "page": page.name}
-    _say_audit(found)
+    say_audit(found)
     if fix:
         outputs |= _fix(found, out, task)
     config = {"paths": [str(path) for path in paths], "task": task, "fix": fix, "jobs": jobs}
@@ -147,7 +147,7 @@ def _fix(found: Any, out: Path, task: str) -> dict[str, Any]:
     typer.echo(f"cleaned: {len(cleaned.examples):,} images kept, {len(dropped):,} dropped -> {out / 'cleaned.csv'}")
     for reason, n in reasons.most_common():
         typer.echo(f"  {n:,} {reason}")
-    _say_left_out([(item.file, item.reason) for item in dropped], "dropped")
+    say_left_out([(item.file, item.reason) for item in dropped], "dropped")
     return {
         "cleaned": "cleaned.csv",
         "kept": len(cleaned.examples),
@@ -183,7 +183,7 @@ def split(
     for part, name in zip(made, names, strict=True):
         manifests.write(part, name)
         typer.echo(f"{name}")
-        _say_splits(part)
+        say_splits(part)
 
 
 def _clusters(audit: Path | None, manifest: Any) -> list[list[str]]:
@@ -198,7 +198,7 @@ def _clusters(audit: Path | None, manifest: Any) -> list[list[str]]:
     if all(e.patient_id for e in manifest.examples):
         return []
     typer.echo("patients are not known for every image: looking for near-duplicates, which must stay together", err=True)
-    with _bar("looking", len(manifest.examples)) as progress:
+    with files_bar("looking", len(manifest.examples)) as progress:
         return [list(group) for group in audits.audit(items_of(manifest), progress=progress).clusters]
 
 
@@ -225,90 +225,10 @@ def _record(folder: Path, started: datetime, *, config: dict[str, Any], inputs: 
     provenance.write_manifest(folder / "manifest.json", record)
 
 
-def _say_splits(manifest: Any) -> None:
-    from kneexray.datasets.split import summary
-
-    counts = summary(manifest)
-    labels = manifest.task.labels
-    typer.echo(f"{'split':10}" + "".join(f"{label:>14}" for label in labels) + f"{'images':>10}")
-    for name, row in counts.items():
-        typer.echo(f"{name:10}" + "".join(f"{row[label]:>14,}" for label in labels) + f"{sum(row.values()):>10,}")
-    patients = len({e.patient_id for e in manifest.examples if e.patient_id})
-    typer.echo(
-        f"{len(manifest.examples):,} images, task {manifest.task.name}, {patients:,} patients or clusters, split_quality: "
-        f"{manifest.split_quality}"
-    )
-
-
-def _say_audit(found: Any) -> None:
-    from kneexray.datasets.audit_report import verdict
-
-    rows = (
-        ("images", len(found.items)),
-        ("groups of exact copies", len(found.exact)),
-        ("groups of near-duplicates", len(found.near)),
-        ("label conflicts", len(found.conflicts)),
-        ("split leaks", len(found.leaks)),
-        ("confounds", sum(confound.found for confound in found.confounds)),
-        ("suspicious images", len(found.suspicious)),
-    )
-    for name, number in rows:
-        typer.echo(f"{name:28}{number:>10,}")
-    for sentence in verdict(found):
-        typer.echo(f"- {sentence}")
-
-
-def _say_left_out(items: list[tuple[str, str]], what: str = "left out") -> None:
-    if items:
-        typer.echo(f"{what}: {len(items):,} file(s), all of them listed in manifest.json; the first:")
-        for name, reason in items[:10]:
-            typer.echo(f"  {name}: {reason}")
-
-
-@contextmanager
-def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show how many files are done, on a terminal only."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
-@contextmanager
-def _download_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Show how many bytes are here, on a terminal only."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda here, total: bar.update(task, completed=here, total=total)
-
-
 def _command() -> str:
     from kneexray.provenance import command_line
 
     return command_line(sys.argv)
-
-
-def _short(card: Card) -> str:
-    lines = (card.title, f"{card.task}: {card.labels}", card.counts, f"licence: {card.licence}", card.url)
-    return "\n".join(f"{card.name if i == 0 else '':14}{line}" for i, line in enumerate(lines))
-
-
-def _whole(card: Card) -> str:
-    facts = card.to_dict()
-    lines = [f"{card.name}: {card.title}"]
-    lines += [f"  {key:12}{facts[key]}" for key in ("task", "labels", "counts", "licence", "citation", "url", "size", "sha256", "layout")]
-    for key in ("traps", "unverified"):
-        lines += [f"  {key if i == 0 else '':12}- {text}" for i, text in enumerate(facts[key])]
-    return "\n".join(lines)
 
 
 def _sha256(path: Path) -> str:
