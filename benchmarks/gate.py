@@ -1,40 +1,146 @@
-"""How many crops of one knee does the gate let through, and how many other images?
+"""Which real AP knees does the gate refuse, which other images does it let through, and are its reasons right?
 
-    python benchmarks/gate.py --knees ../shared/data/chen2018/val --others ../shared/data/not-knees/* ../shared/data/knee-implants ...
+    python benchmarks/gate.py ../shared/data
 
-Prints, for each folder, how many images there are, how many would be graded with ``--roi auto``, and the names of those that should
-not have been (or, of knees, that should have).
+Real images first: crops and held-back films of AP knees (what is refused is an error), then held-back images of no knee, of implants and
+of other views (what is graded is an error). Then reasons, on held-back films spoilt on purpose.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
-from kneexray.read import find_sources
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from kneexray.preprocess import resample
+from kneexray.read import find_sources, read_file
 from kneexray.roi import INVERTED, find_knees
-from kneexray.types import Rejection
+from kneexray.roi.localiser import iou
+from kneexray.train import localiser_data as data
+from kneexray.types import Box
+
+Spoil = Callable[[NDArray[np.float32], Box], NDArray[np.float32]]
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--knees", nargs="*", default=[])
-    parser.add_argument("--others", nargs="*", default=[])
+    parser.add_argument("data", type=Path, help="The folder of chen2018, wani, knee-implants, mixed-knee-films and not-knees.")
+    parser.add_argument("--crops", type=int, default=10_000, help="How many crops at most.")
     options = parser.parse_args()
-    for folder, wanted in [(f, True) for f in options.knees] + [(f, False) for f in options.others]:
-        count = graded = inverted = 0
-        wrong = []
-        for source in find_sources([folder]):
-            for radiograph in source.read().radiographs:
-                found = find_knees(radiograph)
+    films = [entry for entry in data.wani(options.data / "wani") if entry.held_back]
+    crops(options.data / "chen2018" / "val", options.crops)
+    knees_on(films, "held-back Wani films")
+    others = [entry for entry in data.others(options.data) if entry.held_back]
+    without = [entry for entry in others if not any(joint.kind == "ap" for joint in entry.joints)]
+    kinds = {f"no knee: {f.name}": [e for e in data.negatives([f]) if e.held_back] for f in sorted((options.data / "not-knees").iterdir())}
+    kinds["implants"] = [entry for entry in without if entry.joints[0].kind == "implant"]
+    kinds["lateral views"] = [entry for entry in without if entry.joints[0].kind == "lateral"]
+    graded = sum(refused_of(entries, name) for name, entries in kinds.items())
+    total = sum(map(len, kinds.values()))
+    print(f"all of these: {total - graded} of {total} refused ({1 - graded / total:.1%})")
+    for reason, spoil in SPOILT.items():
+        reasons_of(films, reason, spoil)
+
+
+def crops(folder: Path, most: int) -> None:
+    """Print how many crops of one knee are refused, and how many were turned back from inverted."""
+    reasons: Counter[str] = Counter()
+    inverted = count = 0
+    for source in islice(find_sources([folder]), most):
+        found = find_knees(source.read().radiographs[0])
+        count += 1
+        reasons.update(rejection.reason for rejection in found.rejections)
+        inverted += any(INVERTED in knee.warnings for knee in found.knees)
+    print(f"{folder}: {reasons.total()} of {count} refused {_list(reasons)}, {inverted} turned back from inverted")
+
+
+def knees_on(films: Sequence[data.Marked], name: str) -> None:
+    """Print how many drawn AP knees are not graded."""
+    lost: Counter[str] = Counter()
+    count = 0
+    for entry in films:
+        found = find_knees(read_file(entry.path).radiographs[0])
+        for joint in entry.joints:
+            if joint.kind == "ap":
                 count += 1
-                graded += not isinstance(found, Rejection)
-                inverted += not isinstance(found, Rejection) and INVERTED in found[0].warnings
-                if isinstance(found, Rejection) == wanted:
-                    wrong.append(Path(source.name).name)
-        print(f"{folder}: {count} images, {graded} graded ({graded / max(count, 1):.1%}), {inverted} turned back from inverted")
-        print(f"  wrongly {'refused' if wanted else 'graded'}: {', '.join(wrong) or 'none'}")
+                if not any(iou(joint.box, knee.box) >= 0.5 for knee in found.knees):
+                    lost[", ".join(rejection.reason for rejection in found.rejections) or "not found"] += 1
+    print(f"{name}: {lost.total()} of {count} AP knees not graded {_list(lost)}")
+
+
+def refused_of(entries: Sequence[data.Marked], name: str) -> int:
+    """Print how many images are refused, for which reasons, and return how many are graded."""
+    reasons: Counter[str] = Counter()
+    graded = []
+    for entry in entries:
+        found = find_knees(read_file(entry.path).radiographs[0])
+        reasons.update({rejection.reason for rejection in found.rejections})
+        graded += [entry.path.name] if found.knees else []
+    print(f"{name}: {len(entries) - len(graded)} of {len(entries)} refused {_list(reasons)}; graded: {', '.join(graded) or 'none'}")
+    return len(graded)
+
+
+def reasons_of(films: Sequence[data.Marked], reason: str, spoil: Spoil) -> None:
+    """Print what is said of one knee a film after ``spoil``."""
+    said: Counter[str] = Counter()
+    for entry in films:
+        if entry.joints[0].kind != "ap":
+            continue
+        film = read_file(entry.path).radiographs[0]
+        found = find_knees(replace(film, pixels=np.ascontiguousarray(spoil(film.pixels, entry.joints[0].box))))
+        said.update([r.reason for r in found.rejections] or ["turned back" if INVERTED in found.knees[0].warnings else "graded"])
+    print(f"spoilt: {reason}: {_list(said)}")
+
+
+def _one(pixels: NDArray[np.float32], box: Box, times: float = 2.0) -> tuple[NDArray[np.float32], float]:
+    """Return a square of ``times`` the box about it, 512 px wide, and the box's side in it."""
+    x, y, half = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, times * (box[2] - box[0]) / 2
+    return resample(pixels, (x - half, y - half, x + half, y + half), size=(512, 512)), 512 / times
+
+
+def _turned(degrees: float) -> Spoil:
+    def spoil(pixels: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
+        image = Image.fromarray(_one(pixels, box, times=2.6)[0]).rotate(-degrees, Image.Resampling.BILINEAR)
+        return np.asarray(image)[56:-56, 56:-56]
+
+    return spoil
+
+
+def _cut_at(share: float) -> Spoil:
+    """Cut the film at ``share`` of the box's height: below it there is nothing."""
+
+    def spoil(pixels: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
+        one, side = _one(pixels, box)
+        return one[: round(256 + (share - 0.5) * side)]
+
+    return spoil
+
+
+SPOILT: dict[str, Spoil] = {
+    "nothing (one knee cut out)": lambda pixels, box: _one(pixels, box)[0],
+    "inverted": lambda pixels, box: 1 - _one(pixels, box)[0],
+    "turned by 15 degrees": _turned(15),
+    "turned by 35 degrees": _turned(35),
+    "turned by 90 degrees": lambda pixels, box: np.rot90(_one(pixels, box)[0]),
+    "upside down": lambda pixels, box: np.rot90(_one(pixels, box)[0], 2),
+    "cut off at the joint line": _cut_at(0.59),
+    "cut off just below the joint line": _cut_at(0.66),
+    "too small (60 px a knee)": lambda pixels, box: resample(_one(pixels, box)[0], (0, 0, 512, 512), size=(120, 120)),
+    "white (four times the exposure)": lambda pixels, box: np.minimum(1, 4 * _one(pixels, box)[0]),
+    "dark (a twentieth)": lambda pixels, box: np.round(_one(pixels, box)[0] * 0.05 * 255) / 255,
+}
+
+
+def _list(counts: Counter[str]) -> str:
+    return "(" + ", ".join(f"{name} {count}" for name, count in counts.most_common()) + ")"
 
 
 if __name__ == "__main__":

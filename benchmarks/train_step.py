@@ -19,8 +19,10 @@ from machine import describe
 
 from kneexray.datasets import manifest as manifests
 from kneexray.train import config as configs
-from kneexray.train import data
-from kneexray.train.module import GradingModule
+from kneexray.train import data, labels
+from kneexray.train.data import Batch
+from kneexray.train.imbalance import EpochShuffle
+from kneexray.train.module import GradingModule, augmented
 
 
 def main() -> None:
@@ -33,26 +35,25 @@ def main() -> None:
     options = parser.parse_args()
     config = configs.load(options.recipe, overrides=options.set)
     manifest = manifests.load(options.data, task=config.task)
-    module = GradingModule(config, classes=len(manifest.task.labels), steps_per_epoch=1000).train()
-    optimizer = module.configure_optimizers()["optimizer"]
-    examples = manifest.split("train")
+    fit = labels.collect([manifest], "train")
+    module = GradingModule(config, counts=fit.counts([len(manifest.task.labels)]), steps_per_epoch=1000).train()
+    optimizer = torch.optim.AdamW(module.parameter_groups(), lr=config.optim.lr, fused=True)
     print(describe("torch", "timm"))
     with tempfile.TemporaryDirectory() as folder:
-        cache = data.cached(manifest, examples, data.whole_box(module.geometry), dtype="float16", folder=Path(folder))
-        sampler = data.EpochShuffle(len(examples), seed=0)
-        batches = iter(
-            data.loader(data.Knees(cache, manifest.labels(examples)), batch_size=config.optim.batch_size, sampler=sampler, drop_last=True)
+        cache = data.cached(manifest, fit.examples, data.whole_box(config.input.geometry), dtype="float16", folder=Path(folder))
+        loader = data.loader(
+            data.Knees(cache, fit.labels), batch_size=config.optim.batch_size, sampler=EpochShuffle(fit.strata(), seed=0), drop_last=True
         )
-        size = config.input.size
-        ready = torch.rand(config.optim.batch_size, 1, size, size), torch.arange(config.optim.batch_size) % len(manifest.task.labels)
+        batches, size = iter(loader), config.input.size
+        ready = torch.rand(config.optim.batch_size, 1, size, size)
         real, bare = [], []
         for step in range(options.steps + 3):
             began = time.perf_counter()
-            images, target = next(batches)
-            images = data_augment(module, images, step)
-            _step(module, optimizer, images, target)
+            batch = next(batches)
+            images = augmented(batch, config, size=size, generator=torch.Generator().manual_seed(step))
+            _step(module, optimizer, images, batch)
             middle = time.perf_counter()
-            _step(module, optimizer, *ready)
+            _step(module, optimizer, ready, batch)
             if step >= 3:
                 real.append(middle - began)
                 bare.append(time.perf_counter() - middle)
@@ -62,16 +63,8 @@ def main() -> None:
     print(f"real data cost {statistics.median(r / b for r, b in zip(real, bare, strict=True)) - 1:+.1%} (median of {options.steps} pairs)")
 
 
-def data_augment(module: GradingModule, images: torch.Tensor, step: int) -> torch.Tensor:
-    """Augment as the training step does."""
-    from kneexray.train.augment import augment
-
-    generator = torch.Generator().manual_seed(step)
-    return augment(images, module.config.augment, module.geometry, size=module.config.input.size, generator=generator)
-
-
-def _step(module: GradingModule, optimizer: torch.optim.Optimizer, images: torch.Tensor, target: torch.Tensor) -> None:
-    loss = module.loss(module(images), target)
+def _step(module: GradingModule, optimizer: torch.optim.Optimizer, images: torch.Tensor, batch: Batch) -> None:
+    loss = module.criteria[0](module.net.outputs(images)[0], batch.labels[:, 0])
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

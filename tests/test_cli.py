@@ -91,6 +91,7 @@ def test_wrong_use_is_a_sentence_and_exit_code_2_and_failure_is_1(knees: Path, r
         (("train", tmp_path / "absent.toml", "--data", knees, "--out", tmp_path / "x"), 2, "cannot be read"),
         (("export", tmp_path, "--out", tmp_path / "x"), 2, "no run folder"),
         (("evaluate", run, "--out", tmp_path / "x"), 2, "--data"),
+        (("evaluate", "absent.parquet", "--stress", "--out", tmp_path / "x"), 2, "need the model and its films"),
         (("evaluate", run, "--data", knees, "--split", "tset", "--out", tmp_path / "x"), 1, "unknown split 'tset'"),
         (("evaluate", run, "--data", tmp_path / "absent", "--out", tmp_path / "x"), 1, "does not exist"),
         (("predict", knees, "--outt", tmp_path / "x"), 2, "No such option"),

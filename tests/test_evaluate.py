@@ -16,11 +16,15 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from matplotlib.figure import Figure
 
 from kneexray import metrics
 from kneexray.errors import DataError, OutputError
-from kneexray.evaluate import EvaluationInput, evaluate
+from kneexray.evaluate import evaluate
 from kneexray.evaluate_report import FIGURES, METRICS, latex_table, markdown_table, render, worst_errors, write_evaluation
+from kneexray.evaluation_input import EvaluationInput
+from kneexray.page import Section, Table
+from kneexray.plots import style
 from kneexray.predictions_file import read_predictions, write_predictions
 
 PIXEL = bytes.fromhex("89504e470d0a1a0a") + b"not decoded here"
@@ -48,6 +52,23 @@ def answers(n: int = 120, *, seed: int = 0, **changes: Any) -> EvaluationInput:
     return replace(made, **changes)
 
 
+def further(**changes: Any) -> Section:
+    """Return the section of a further test, with one of everything."""
+    with style():
+        figure = Figure(figsize=(9, 3))
+        figure.subplots().plot([0, 1], [1, 0])
+    whole = Section(
+        key="further",
+        title="A <further> test",
+        lead="What was done & what came of it.",
+        alarm="It must be <seen>.",
+        figures={"curve": (figure, "A <curve>.")},
+        tables=(Table("Its rows", ("Change", "Accuracy"), (("none", "0.66\n0.63–0.69"), ("<all>", "n/a"))),),
+        data={"accuracy": 0.5},
+    )
+    return replace(whole, **changes)
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("evaluation") / "deep" / "out"
@@ -59,6 +80,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         thumbnail=lambda file: PIXEL if file != inputs.file[worst_errors(inputs)[0]] else None,
         heatmap=lambda file: b"\xff\xd8jpeg",
         provenance={"Command": "kneexray evaluate <bundle> & co"},
+        sections=[further()],
     )
     assert report == out / "report.html"
     return out
@@ -90,7 +112,8 @@ def test_the_contract_of_metrics_json() -> None:
         assert found[name].keys() == {"value", "low", "high"}
         assert found[name]["low"] <= found[name]["high"]
     assert {"n", "n_patients", "per_class", "confusion_matrix", "split_quality"} <= found.keys()
-    assert {"task", "labels", "model_id", "notes", "oa"} <= found.keys()
+    assert {"task", "labels", "model_id", "notes", "oa", "averages", "subgroups", "calibration", "prediction_sets"} <= found.keys()
+    assert {row["attribute"] for row in found["subgroups"]} == {"side"}
     assert list(found["per_class"]) == found["labels"] == ["0", "1", "2", "3", "4"]
     assert np.sum(found["confusion_matrix"]) == found["n"] == sum(entry["n"] for entry in found["reliability"]) == 120
     assert found["bootstrap"] == {"unit": "patient", "replicates": 200, "seed": 0, "level": 0.95}
@@ -123,6 +146,21 @@ def test_other_tasks(task: str, classes: int, has_oa: bool) -> None:
     if has_oa:
         assert found["oa"]["sensitivity"]["value"] == 0  # 0.5 is not above the threshold
         assert found["oa"]["auc"]["value"] == 0.5
+
+
+def test_what_takes_logits_or_patients_is_left_out_and_said() -> None:
+    torn = np.where(np.arange(40)[:, None] == 3, np.nan, 0.5) * np.ones(5)
+    cases = ((None, 40, "Logits are not stored"), (torn, 40, "Logits are not stored"), (np.zeros((8, 5)), 8, "Fewer than 5 patients"))
+    for logits, n, words in cases:
+        inputs = answers(n, logits=logits)
+        found = evaluate(inputs, replicates=20)
+        assert (found["calibration"], found["prediction_sets"]) == (None, None)
+        assert any(words in note for note in found["notes"])
+
+
+def test_small_subgroups_are_noted() -> None:
+    notes = evaluate(answers(40), replicates=20)["notes"]
+    assert "Subgroups of fewer than 30 patients are too small for figures of their own: side L (20), side R (20)." in notes
 
 
 def test_one_image_gets_values_and_no_interval() -> None:
@@ -203,6 +241,8 @@ def test_nothing_left_is_an_error() -> None:
         ({"side": ["R"]}, "1 values of side"),
         ({"probabilities": np.full((5, 3), 1 / 3)}, r"probabilities of task 'kl' must have shape \(5, 5\), not \(5, 3\)"),
         ({"split_quality": "patients"}, "Did you mean patient"),
+        ({"facts": {"sexe": ["F"] * 5}}, "unknown fact 'sexe'. Did you mean sex"),
+        ({"facts": {"sex": ["F"]}}, "Each has 5 values, one a file; not 1"),
     ],
 )
 def test_inputs_that_do_not_fit_together_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -212,7 +252,8 @@ def test_inputs_that_do_not_fit_together_are_refused(changes: dict[str, Any], me
 
 @pytest.mark.parametrize("with_logits", [True, False])
 def test_predictions_survive_the_file(tmp_path: Path, with_logits: bool) -> None:
-    inputs = answers(30, patient_id=[None, "p1"] * 15, side=["", "L"] * 15, split_quality="cluster")
+    facts = {"sex": ["F", None] * 15, "width": [299] * 30, "height": [None, 299] * 15}
+    inputs = answers(30, patient_id=[None, "p1"] * 15, side=["", "L"] * 15, split_quality="cluster", facts=facts)
     inputs = inputs if with_logits else replace(inputs, logits=None)
     path = tmp_path / "Ärger" / "predictions.parquet"
     write_predictions(path, inputs)
@@ -223,6 +264,7 @@ def test_predictions_survive_the_file(tmp_path: Path, with_logits: bool) -> None
     np.testing.assert_array_equal(again.target, inputs.target)
     np.testing.assert_array_equal(again.probabilities, inputs.probabilities)
     assert (again.logits is not None) == with_logits
+    assert again.facts == facts
     assert evaluate(again, replicates=20) == evaluate(inputs, replicates=20)
     assert pyarrow.parquet.read_table(path)["grade"].to_pylist() == [str(grade) for grade in inputs.probabilities.argmax(axis=1)]
 
@@ -263,6 +305,7 @@ def test_a_file_of_another_tool(tmp_path: Path) -> None:
         ({"p_0": [0.2, None]}, r"b.png: probabilities \[nan, 0.2"),
         ({"probabilities": [[0.2] * 5, [0.5, 0.5]]}, "b.png: 2 probabilities for the 5 labels of task 'kl'"),
         ({"probabilities": [[0.2] * 5, None]}, "b.png: .* not all finite"),
+        ({"width": ["wide", None]}, "column width holds a value that is no int"),
         ({"model_id": ["one", "two"]}, "several values of model_id"),
         ({"split_quality": ["pateint"] * 2}, "Did you mean patient"),
     ],
@@ -302,11 +345,13 @@ def test_worst_errors_are_the_widest_then_the_surest() -> None:
 
 
 def test_the_folder_holds_what_the_contract_names(written: Path) -> None:
-    drawn = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
+    own = ("subgroups_accuracy", "subgroups_qwk", "calibration_before", "calibration_after", "sets_measured", "sets_mean_size")
+    drawn = {f"{name}.{kind}" for name in (*FIGURES, *own, "further_curve") for kind in ("png", "svg")}
     assert {path.name for path in written.iterdir()} == drawn | {
         "metrics.json", "predictions.parquet", "report.html", "table.md", "table.tex",
     }  # fmt: skip
     found = json.loads((written / "metrics.json").read_text())
+    assert found.pop("further") == {"accuracy": 0.5}
     assert found == evaluate(read_predictions(written / "predictions.parquet"), replicates=100)
 
 
@@ -358,7 +403,21 @@ def test_the_page_stands_alone(written: Path) -> None:
     assert "kneexray evaluate &lt;bundle&gt; &amp; co" in text
     assert text.count("data:image/png") == 11  # the first worst error has no thumbnail
     assert text.count("data:image/jpeg") == 12
-    assert text.index("<h2>Figures") < text.index("<h2>Each class") < text.index("<h2>Worst errors") < text.index("How these numbers")
+    order = (
+        "Figures",
+        "Each class",
+        "Subgroups",
+        "Calibration, before",
+        "Prediction sets",
+        "A &lt;further&gt; test",
+        "Worst errors",
+        "How these",
+    )
+    places = [text.index(f"<h2>{heading}") for heading in order]
+    assert places == sorted(places)
+    assert text.count('<p class="alarm"><strong>A &lt;further&gt; test.</strong> It must be &lt;seen&gt;.</p>') == 2  # on top, and in place
+    assert "<td>0.66<br><small>0.63–0.69</small></td>" in text
+    assert 'class="wide" role="img" aria-label="A &lt;curve&gt;."' in text
     found = json.loads((written / "metrics.json").read_text())
     assert f"{found['accuracy']['value']:.3f}" in text
     assert all(color not in text.split("</style>", 1)[1] for color in ("#1f2328", "#0072b2"))  # figures take the page's colours

@@ -12,14 +12,14 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from kneexray.explain import OPACITY, colours, crop_for_display, heatmap_from_cam, indexed_overlay, opacities, overlay, to_film
+from kneexray.explain import OPACITY, colours, crop_for_display, heatmap_from_cam, indexed_overlay, opacities, overlay, panel, to_film
 from kneexray.types import Box, Knee, Radiograph
 
 few = settings(max_examples=50, deadline=None)
 
 
-def knee_on(pixels: NDArray[np.float32], box: Box, *, mirrored: bool = False) -> Knee:
-    return Knee(Radiograph(pixels, "film.png"), box, mirrored=mirrored)
+def knee_on(pixels: NDArray[np.float32], box: Box) -> Knee:
+    return Knee(Radiograph(pixels, "film.png"), box)
 
 
 def gradient(height: int, width: int) -> NDArray[np.float32]:
@@ -101,10 +101,9 @@ def test_indexed_overlay_looks_like_the_overlay(shared_data: Path) -> None:
         assert np.percentile(difference, 99) < 16
 
 
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_heat_is_placed_where_it_lies_on_the_film(mirrored: bool) -> None:
+def test_heat_is_placed_where_it_lies_on_the_film() -> None:
     film = np.zeros((100, 200), np.float32)
-    placed = to_film(spot(1, 0), knee=knee_on(film, (100, 20, 170, 90), mirrored=mirrored), shape=film.shape)
+    placed = to_film(spot(1, 0), box=(100, 20, 170, 90), shape=film.shape)
     assert placed.shape == film.shape
     assert placed.dtype == np.float32
     row, column = np.unravel_index(placed.argmax(), placed.shape)
@@ -117,11 +116,11 @@ def test_heat_is_placed_where_it_lies_on_the_film(mirrored: bool) -> None:
 
 def test_heat_beyond_the_film_is_cut_off() -> None:
     film = np.zeros((50, 50), np.float32)
-    placed = to_film(spot(3, 6), knee=knee_on(film, (-35, -10, 35, 60)), shape=film.shape)
+    placed = to_film(spot(3, 6), box=(-35, -10, 35, 60), shape=film.shape)
     row, column = np.unravel_index(placed.argmax(), placed.shape)
     assert 20 <= row < 30
     assert 25 <= column < 35
-    assert not to_film(spot(3, 6), knee=knee_on(film, (60, 60, 90, 90)), shape=film.shape).any()
+    assert not to_film(spot(3, 6), box=(60, 60, 90, 90), shape=film.shape).any()
 
 
 @few
@@ -133,7 +132,7 @@ def test_any_box_gives_a_square_crop_and_a_film_of_heat(box: tuple[float, float,
     left, top, side = box
     knee = knee_on(gradient(60, 70), (left, top, left + side, top + side))
     assert crop_for_display(knee, size=size).shape == (size, size)
-    placed = to_film(np.ones((7, 7), np.float32), knee=knee, shape=(60, 70))
+    placed = to_film(np.ones((7, 7), np.float32), box=knee.box, shape=(60, 70))
     assert placed.shape == (60, 70)
     assert set(np.unique(placed).tolist()) <= {0.0, 1.0}
 
@@ -157,3 +156,13 @@ def test_a_washed_out_film_is_legible_and_a_blank_one_does_no_harm() -> None:
     assert crop.max() > 245
     blank = crop_for_display(knee_on(np.full((50, 50), 0.5, np.float32), (0, 0, 50, 50)), size=50)
     assert len(np.unique(blank)) == 1
+
+
+def test_a_panel_shows_the_knee_the_heat_and_every_line() -> None:
+    crop = (gradient(240, 240) * 255).astype(np.uint8)
+    one, two = (np.asarray(panel(crop, spot(3, 1), lines=lines)) for lines in (["a"], ["a", "Right knee: KL 3"]))
+    assert one.shape[1] == two.shape[1] > 2 * 240
+    assert two.shape[0] > one.shape[0] > 240
+    assert (one[:240, :240] == crop[..., None]).all()
+    assert (one[:240, 250:490] == overlay(crop, spot(3, 1))).all()
+    assert (two[one.shape[0] :] < 128).any()  # ink of the second line

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -70,7 +69,17 @@ def test_classes_agree_with_scikit_learn(seed: int, n: int, classes: int, ties: 
     seen = (support > 0) | (found["confusion"].sum(axis=0) > 0)
     np.testing.assert_allclose(found["f1"][seen], f1[seen])
     assert np.isnan(found["f1"][~seen]).all()
+    for average in ("macro", "weighted"):
+        ours = np.array([found[f"{average}_{name}"] for name in metrics.AVERAGED[:2]])
+        theirs = np.array(sk.precision_recall_fscore_support(target, answer, labels=labels, average=average, zero_division=np.nan)[:2])
+        defined = ~np.isnan(ours)  # scikit-learn calls a mean over nothing zero
+        np.testing.assert_allclose(ours[defined], theirs[defined], err_msg=average)
+        assert defined.all() or average == "weighted"
     for label in labels:
+        if support[label]:
+            assert found["ap"][label] == pytest.approx(sk.average_precision_score(target == label, probabilities[:, label]))
+        else:
+            assert np.isnan(found["ap"][label])
         if 0 < support[label] < n:
             assert found["auc"][label] == pytest.approx(sk.roc_auc_score(target == label, probabilities[:, label]))
         else:
@@ -206,13 +215,9 @@ def test_interval_of_what_is_mostly_undefined() -> None:
     assert metrics.interval([]) is None
 
 
-@pytest.mark.parametrize("curve", [metrics.roc, lambda score, positive: metrics.precision_recall(score, positive)[:2]])
-def test_curves_are_those_of_scikit_learn(curve: Callable[..., tuple[np.ndarray, np.ndarray]]) -> None:
+def test_curves_are_those_of_scikit_learn() -> None:
     probabilities, target = answers(7, n=100, classes=3)
-    first, second = curve(probabilities[:, 1], target == 1)
-    assert first.shape == second.shape
-    if curve is metrics.roc:
-        assert np.trapezoid(second, first) == pytest.approx(point(probabilities, target)["auc"][1])
-    else:
-        average = metrics.precision_recall(probabilities[:, 1], target == 1)[2]
-        assert average == pytest.approx(sk.average_precision_score(target == 1, probabilities[:, 1]))
+    false_rate, true_rate = metrics.roc(probabilities[:, 1], target == 1)
+    assert np.trapezoid(true_rate, false_rate) == pytest.approx(point(probabilities, target)["auc"][1])
+    precision, recall = metrics.precision_recall(probabilities[:, 1], target == 1)
+    assert -np.sum(np.diff(recall) * precision[:-1]) == pytest.approx(point(probabilities, target)["ap"][1])

@@ -94,6 +94,26 @@ def test_sets_grow_with_the_coverage_asked():
     assert all(s == set(range(5)) for s in sizes[-1])
 
 
+def test_sets_within_each_class_take_thresholds_a_class(tmp_path: Path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(shipped("kl"), bundle)
+    card = json.loads((bundle / "card.json").read_text())
+    card["calibration"]["class_thresholds"] = {"kl": [[[0.9, 1.0 if label == 4 else 0.0]] for label in range(5)]}
+    (bundle / "card.json").write_text(json.dumps(card))
+    prediction = Predictor(models=[bundle], per_class=True).predict_study(study(draw_knee(2))).predictions[0]
+    assert prediction.prediction_set == tuple(range(prediction.grade, 5))  # grade 4 is in every set, and the gap is filled
+    del card["calibration"]["class_thresholds"]  # a bundle of before there were any
+    (bundle / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ConfigError, match="no thresholds a class"):
+        Predictor(models=[bundle], per_class=True)
+
+
+def test_logits_go_with_the_answer_of_the_network_itself(predictor: Predictor):
+    kl, oa = predictor.predict_study(study(draw_knee(3))).predictions
+    np.testing.assert_allclose(predictor.graders[0].calibration.apply(kl.logits), kl.probabilities, atol=1e-12)
+    assert oa.logits is None
+
+
 def test_batches_and_threads_do_not_change_answers(predictor: Predictor, films: Path):
     def numbers(results: list[FilmResult]) -> np.ndarray:
         return np.stack([p.probabilities for r in results for p in r.predictions if p.task == "kl"])
@@ -116,8 +136,8 @@ def test_what_is_no_knee_gets_a_reason_and_no_grade(predictor: Predictor):
         (np.full((300, 300), 0.5, np.float32), "blank"),
         (rng.random((300, 300), dtype=np.float32), "not_a_knee"),
         (draw_knee(2, size=60), "too_small"),
-        (np.ascontiguousarray(draw_knee(2)[::-1]), "not_a_knee"),
-        (np.tile(draw_knee(2), (1, 2)), "not_a_knee"),
+        (np.ascontiguousarray(draw_knee(2)[::-1]), "rotated"),
+        (np.tile(draw_knee(2), (1, 3)), "several_views"),
     ):
         result = predictor.predict_study(study(pixels))
         assert [r.reason for r in result.rejections] == [reason]

@@ -9,55 +9,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
 pytest.importorskip("lightning")
 
 from safetensors.torch import load_file
+from tiny import IGNORED, RECIPE, run
 
 from kneexray.bundle import open_bundle
 from kneexray.datasets import manifest as manifests
 from kneexray.errors import BundleError, ConfigError, DataError
 from kneexray.session import Session
-from kneexray.synthetic import draw_knee
 from kneexray.train import config as configs
 from kneexray.train.curves import read_metrics
 from kneexray.train.export import Exported, export, load_net
-from kneexray.train.run import load_config, train
+from kneexray.train.models import build
+from kneexray.train.run import load_config
+from kneexray.train.start import load_starting_point
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*"),
-    pytest.mark.filterwarnings("ignore::UserWarning:torch.onnx"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
-]
-
-RECIPE = {
-    "model": {"backbone": "mobilenetv2_050", "weights": ["none"], "drop_path_rate": 0.0},
-    "input": {"size": 64, "progressive": [[0, 48], [1, 64]]},
-    "optim": {"epochs": 3, "batch_size": 8, "warmup_epochs": 0.5, "average": 0.9},
-    "select": {"monitor": "val_nll"},
-}
-
-
-@pytest.fixture(scope="session")
-def knees(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder train/ val/ of drawn knees, two a patient, named as the public crops are."""
-    root = tmp_path_factory.mktemp("knees")
-    for split, patients, first in (("train", 6, 0), ("val", 2, 50)):
-        for grade in range(5):
-            folder = root / split / str(grade)
-            folder.mkdir(parents=True)
-            for patient in range(patients):
-                for side in "LR":
-                    pixels = draw_knee(grade, seed=first + patient, size=80)
-                    Image.fromarray((pixels * 255).astype(np.uint8)).save(folder / f"9{grade}{first + patient:05d}{side}.png")
-    return root
+pytestmark = [pytest.mark.slow, *IGNORED]
 
 
 @pytest.fixture(scope="session")
@@ -72,11 +42,6 @@ def bundle(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
     export([finished], folder, command=["kneexray", "export"])
     return folder
-
-
-def run(knees: Path, folder: Path, *, resume: bool = False, **changes: object) -> dict[str, object]:
-    config = configs.validate({**RECIPE, **changes}, where="test")
-    return train(config, manifests.load(knees, task="kl"), folder, command=["kneexray", "train"], resume=resume, progress=False)
 
 
 def test_a_run_leaves_everything_that_it_promises(finished: Path):
@@ -200,6 +165,35 @@ def test_the_bundle_reproduces_its_golden_outputs(bundle: Path):
         logits, cam = Session(opened).run(golden["image"].astype(np.float32) / np.float32(255))
         np.testing.assert_allclose(logits, golden["logits"], atol=1e-4)
         np.testing.assert_allclose(cam, golden["cam"], atol=1e-4)
+
+
+def test_weights_stored_at_half_precision_halve_the_file_and_hardly_move_the_answers(finished: Path, bundle: Path, tmp_path: Path):
+    card = export([finished], tmp_path, command=["kneexray", "export"], weights="float16")
+    whole, halved = open_bundle(bundle), open_bundle(tmp_path)
+    assert card.sha256 != whole.card.sha256
+    assert halved.network.stat().st_size < 0.7 * whole.network.stat().st_size
+    images = np.load(whole.folder / "golden.npz")["image"].astype(np.float32) / 255
+    for exact, rounded in zip(Session(whole).run(images), Session(halved).run(images), strict=True):
+        assert np.abs(exact - rounded).max() < 0.01 * max(1.0, np.abs(exact).max())
+        assert not np.array_equal(exact, rounded)
+
+
+def test_mixed_precision_trains_and_clips(knees: Path, tmp_path: Path):
+    run(knees, tmp_path / "run", optim=RECIPE["optim"] | {"precision": "bf16", "epochs": 1})
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+def test_a_run_can_start_from_another_and_from_no_other_network(knees: Path, finished: Path, tmp_path: Path):
+    net = load_net(finished, load_config(finished))
+    config = load_config(finished).model
+    start = load_starting_point(build(config, classes=5, size=64), config.model_copy(update={"weights": (str(finished),)}))
+    assert start.weights == f"run {finished.name}"
+    fresh = build(config, classes=5, size=64)
+    load_starting_point(fresh, config.model_copy(update={"weights": (str(finished),)}))
+    assert all(torch.equal(a, b) for a, b in zip(fresh.state_dict().values(), net.state_dict().values(), strict=True))
+    other = config.model_copy(update={"backbone": "resnet10t", "weights": (str(finished),)})
+    with pytest.raises(ConfigError, match="another network"):
+        load_starting_point(build(other, classes=5, size=64), other)
 
 
 def test_an_altered_network_is_refused(bundle: Path, tmp_path: Path):

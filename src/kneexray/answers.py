@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kneexray.datasets.manifest import Example, Manifest
 from kneexray.errors import DataError
-from kneexray.evaluate import EvaluationInput
+from kneexray.evaluation_input import EvaluationInput
 from kneexray.explain import crop_for_display
 from kneexray.predict import Predictor
 from kneexray.read import read_file
@@ -57,35 +58,53 @@ def answer(predictor: Predictor, manifest: Manifest, *, split: str, jobs: int = 
     An image that got no answer, or several, is left out and noted by name and reason. Raises :class:`DataError` where no image
     got one.
     """
-    examples = manifest.split(split)
-    files = [Labelled(manifest.path_of(e), e) for e in examples]
-    rows: list[tuple[Example, np.ndarray, str]] = []
+    files = labelled(manifest, split)
+    rows: list[_Answer] = []
     unanswered: list[str] = []
-    for example, result in zip(examples, predictor.predict_sources(files, jobs=jobs), strict=True):
+    for file, result in zip(files, predictor.predict_sources(files, jobs=jobs), strict=True):
         found = [p for p in result.predictions if p.task == manifest.task.name]
         if len(found) == 1:
-            rows.append((example, found[0].probabilities, found[0].model_id))
+            rows.append(_Answer.of(file.example, found[0]))
         else:
-            unanswered.append(f"{example.path} ({_why(result)})")
+            unanswered.append(f"{file.name} ({_why(result)})")
     if not rows:
-        raise DataError(f"none of the {len(examples)} images of split '{split}' got an answer: {'; '.join(unanswered[:3])}")
-    notes = (
-        (f"{len(unanswered)} of {len(examples)} images got no answer and are left out: {'; '.join(unanswered[:5])}",) if unanswered else ()
-    )
-    answered = [example for example, _, _ in rows]
+        raise DataError(f"none of the {len(files)} images of split '{split}' got an answer: {'; '.join(unanswered[:3])}")
+    notes = (f"{len(unanswered)} of {len(files)} images got no answer and are left out: {'; '.join(unanswered[:5])}",) if unanswered else ()
+    answered, logits = [row.example for row in rows], [row.logits for row in rows if row.logits is not None]
     return EvaluationInput(
         task=manifest.task.name,
-        model_id=rows[0][2],
+        model_id=rows[0].model_id,
         split_quality=manifest.split_quality,
         file=[e.path for e in answered],
         target=np.asarray(manifest.labels(answered), dtype=np.int64),
-        probabilities=np.stack([probabilities for _, probabilities, _ in rows]),
+        probabilities=np.stack([row.probabilities for row in rows]),
         patient_id=_texts([e.patient_id for e in answered]),
         side=_texts([e.side for e in answered]),
         split=_texts([e.split for e in answered]),
         source=_texts([e.source for e in answered]),
+        logits=np.stack(logits).astype(np.float64) if len(logits) == len(rows) else None,
+        facts={
+            "sha256": _texts([e.sha256 for e in answered]),
+            "width": [row.size[1] for row in rows],
+            "height": [row.size[0] for row in rows],
+        },
         notes=notes + manifest.leaks,
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Answer:
+    """What is kept of a prediction: not its film."""
+
+    example: Example
+    probabilities: NDArray[np.float64]
+    logits: NDArray[np.float32] | None
+    model_id: str
+    size: tuple[int, ...]
+
+    @classmethod
+    def of(cls, example: Example, given: Prediction) -> _Answer:
+        return cls(example, given.probabilities, given.logits, given.model_id, given.knee.radiograph.pixels.shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,10 @@ class MemberCard(_Record):
 
 
 class Card(_Record):
-    """Everything said about a model. ``scores`` are on the split ``scores_on``; each has its 95 % interval."""
+    """Everything said about a model. ``scores`` are on the split ``scores_on``; each has its 95 % interval.
+
+    ``class_map`` says whether the network gives the output ``cam``.
+    """
 
     format_version: Literal[1] = 1
     model_id: str
@@ -70,6 +73,7 @@ class Card(_Record):
     sha256: str
     input: InputCard
     mirrored_averaging: bool
+    class_map: bool = True
     parameters: int
     calibration: dict[str, Any]
     command: str

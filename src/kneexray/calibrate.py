@@ -1,38 +1,40 @@
-"""Calibrated probabilities and prediction sets: fitted on logits the model did not train on, kept as plain JSON.
+"""Calibrated probabilities: fitted on logits the model did not train on, kept with the prediction sets' thresholds as plain JSON.
 
-Temperature scaling: Guo et al., ICML 2017 (arXiv:1706.04599). Prediction sets grow from the mode until a threshold of mass
-is reached: by the likelier neighbour for ordinal tasks (Ordinal APS: Lu, Angelopoulos & Pomerantz, MICCAI 2022,
-arXiv:2207.02238), else by the likeliest label (APS without randomisation: Romano, Sesia & Candes, NeurIPS 2020,
-arXiv:2006.02544). The threshold is the conformal quantile of the mass collected *before* the true label enters: the
-smallest threshold at which a set "until the mass reaches it" holds the truth. Knees of one patient are not exchangeable, so
-each patient weighs one (Lee, Barber & Willett 2023, arXiv:2306.06342): the promise is kept for a knee of a new patient, and
-with one knee a patient the quantile is the usual ceil((n + 1) coverage) / n.
+Temperature and vector scaling: Guo et al., ICML 2017 (arXiv:1706.04599). Prediction sets: :mod:`kneexray.conformal`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from kneexray.conformal import (
+    Floats,
+    Integers,
+    Thresholds,
+    checked,
+    fit_class_thresholds,
+    fit_thresholds,
+    number_groups,
+    threshold_at,
+)
 from kneexray.errors import ConfigError, DataError
 
-Floats = NDArray[np.float64]
-Thresholds = tuple[tuple[float, float], ...]
-"""Pairs (coverage, threshold), both ascending."""
+Vector = tuple[tuple[float, float], ...]
+"""Weight and bias of each label's logit."""
+Scaling = Literal["temperature", "vector"]
 
-COVERAGES: tuple[float, ...] = tuple(round(0.50 + 0.01 * step, 2) for step in range(50))
-"""0.50, 0.51 ... 0.99: what a bundle can be asked for, beside 1.0 (all labels)."""
-
-ALL_LABELS = 1.0
-"""The threshold at which every label is in the set."""
+FOLDS = 5
+"""Of patients, in cross-fitting."""
 
 _TEMPERATURES = (0.05, 20.0)
+_BIAS = 10.0
 
 
 def softmax(logits: ArrayLike, *, temperature: float = 1.0) -> Floats:
@@ -54,7 +56,7 @@ def fit_temperature(logits: ArrayLike, target: ArrayLike) -> float:
     The NLL is convex in b = 1 / T and its slope is mean(E_b[z] - z_true), so a bisection over log b finds the minimum. Where
     there is none within the range (every label right, or logits without information) the nearer end is returned.
     """
-    given, truth = _checked(logits, target)
+    given, truth = checked(logits, target)
     own = given[np.arange(len(truth)), truth]
     low, high = -np.log(_TEMPERATURES[1]), -np.log(_TEMPERATURES[0])
     for _ in range(60):
@@ -64,116 +66,137 @@ def fit_temperature(logits: ArrayLike, target: ArrayLike) -> float:
     return float(np.exp(-(low + high) / 2))
 
 
-def entry_mass(probabilities: ArrayLike, *, ordinal: bool) -> Floats:
-    """Return (N, K): the mass of the set before each label enters it, growing from the mode (whose entry is 0).
+def fit_vector(logits: ArrayLike, target: ArrayLike) -> Vector:
+    """Return the weight in [0.05, 20] and bias in [-10, 10] of each label that minimise the mean NLL of ``target`` (N,), a convex problem.
 
-    A label is in the set of a threshold if its entry mass is at or below it, so sets are nested, hold the mode, and are
-    contiguous where ``ordinal``. Of equal neighbours the lower enters first.
+    A label that does not occur is driven out of every answer: give rows of each.
     """
-    given = np.atleast_2d(np.asarray(probabilities, dtype=np.float64))
-    entry = np.zeros_like(given)
-    if not ordinal:
-        order = np.argsort(-given, axis=1, kind="stable")
-        mass = np.cumsum(np.take_along_axis(given, order, axis=1), axis=1)
-        np.put_along_axis(entry, order[:, 1:], mass[:, :-1], axis=1)
-        return entry
-    rows = np.arange(len(given))
-    walled = np.pad(given, ((0, 0), (1, 1)), constant_values=-1.0)  # (N, K + 2): a wall on either side is never entered
-    low = high = given.argmax(axis=1) + 1
-    total = walled[rows, low]
-    for _ in range(given.shape[1] - 1):
-        upwards = walled[rows, high + 1] > walled[rows, low - 1]
-        low, high = np.where(upwards, low, low - 1), np.where(upwards, high + 1, high)
-        entering = np.where(upwards, high, low)
-        entry[rows, entering - 1] = total
-        total = total + walled[rows, entering]
-    return entry
+    from scipy.optimize import minimize
 
+    given, truth = checked(logits, target)
+    n, classes = given.shape
+    onehot = np.eye(classes)[truth]
 
-def fit_thresholds(
-    probabilities: ArrayLike,
-    target: ArrayLike,
-    *,
-    ordinal: bool,
-    groups: Sequence[object] | None = None,
-    coverages: Sequence[float] = COVERAGES,
-) -> Thresholds:
-    """Return (coverage, threshold) pairs fitted on ``probabilities`` (N, K) with true label indices ``target`` (N,).
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        weight, bias = parameters.reshape(2, classes)
+        probabilities = softmax(given * weight + bias)
+        excess = (probabilities - onehot) / n  # (N, K), the slope of the loss by scaled logit
+        slope = np.concatenate([(excess * given).sum(axis=0), excess.sum(axis=0)])
+        return -float(np.log(np.maximum(probabilities[np.arange(n), truth], np.finfo(np.float64).tiny)).mean()), slope
 
-    ``groups`` (N,) names the patient of each row; None means one row a patient. A coverage that so few patients cannot
-    promise gets :data:`ALL_LABELS`. Raises :class:`~kneexray.errors.DataError` for arrays that do not fit together.
-    """
-    given, truth = _checked(probabilities, target)
-    score = entry_mass(given, ordinal=ordinal)[np.arange(len(truth)), truth]
-    patient = _group_index(groups, len(truth))
-    size = np.bincount(patient)
-    order = np.argsort(score, kind="stable")
-    reached = np.cumsum(1.0 / size[patient[order]]) / (len(size) + 1)  # the new patient's own weight lies at infinity
-    places = np.searchsorted(reached, np.asarray(sorted(coverages)) - 1e-12)
-    thresholds = np.append(score[order], ALL_LABELS)[places]
-    return tuple((float(coverage), min(float(value), ALL_LABELS)) for coverage, value in zip(sorted(coverages), thresholds, strict=True))
-
-
-def threshold_at(thresholds: Thresholds, coverage: float) -> float:
-    """Return the threshold of the first stored coverage at or above ``coverage``; 1.0 means all labels.
-
-    Raises :class:`~kneexray.errors.ConfigError` that names the range for a coverage outside it.
-    """
-    if coverage == 1.0:
-        return ALL_LABELS
-    if not thresholds:
-        raise ConfigError("this model carries no prediction-set thresholds; ask for coverage 1.0, or calibrate and export it again")
-    first, last = thresholds[0][0], thresholds[-1][0]
-    if not first <= coverage <= last:
-        raise ConfigError(f"coverage {coverage:g} is out of range: choose a value from {first:g} to {last:g}, or 1.0 for all labels")
-    return next(value for stored, value in thresholds if stored >= coverage - 1e-9)
-
-
-def prediction_set(probabilities: ArrayLike, threshold: float, *, ordinal: bool) -> tuple[int, ...]:
-    """Return the ascending label indices of the set of ``probabilities`` (K,) at ``threshold``; the mode is always in it."""
-    entry = entry_mass(probabilities, ordinal=ordinal)[0]
-    return tuple(int(label) for label in np.flatnonzero((entry <= threshold) | (threshold >= ALL_LABELS)))
+    start = np.concatenate([np.full(classes, 1 / fit_temperature(given, truth)), np.zeros(classes)])
+    bounds = [(1 / _TEMPERATURES[1], 1 / _TEMPERATURES[0])] * classes + [(-_BIAS, _BIAS)] * classes
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-8})
+    weight, bias = found.x.reshape(2, classes)
+    return tuple((float(w), float(b)) for w, b in zip(weight, bias - bias.mean(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """What turns a model's logits into honest probabilities and sets; the bundle's card stores :meth:`to_dict`.
 
-    ``thresholds`` maps a task's name to its table: the model's own task, and each task derived from it (OA from KL).
+    ``vector`` scales each label's logit in place of ``temperature``, where it is not empty. ``thresholds`` maps a task's name to its
+    table: the model's own task, and each task derived from it (OA from KL); ``class_thresholds`` holds a table a label of each.
     """
 
     temperature: float = 1.0
+    vector: Vector = ()
     thresholds: Mapping[str, Thresholds] = field(default_factory=lambda: MappingProxyType({}))
+    class_thresholds: Mapping[str, tuple[Thresholds, ...]] = field(default_factory=lambda: MappingProxyType({}))
     ordinal: bool = True
 
     def apply(self, logits: ArrayLike) -> Floats:
         """Return calibrated probabilities (N, K) float64 of ``logits`` (N, K)."""
-        return softmax(logits, temperature=self.temperature)
+        if not self.vector:
+            return softmax(logits, temperature=self.temperature)
+        weight, bias = np.transpose(self.vector)
+        return softmax(np.asarray(logits, dtype=np.float64) * weight + bias)
 
-    def prediction_set(self, probabilities: ArrayLike, *, task: str, coverage: float) -> tuple[int, ...]:
-        """Return the label indices that hold the true one with probability ``coverage``, for ``probabilities`` (K,) of ``task``."""
-        threshold = threshold_at(self.thresholds.get(task, ()), coverage)
-        return prediction_set(probabilities, threshold, ordinal=self.ordinal)
+    def limits(self, task: str, *, coverage: float, per_class: bool = False) -> Floats:
+        """Return the threshold of sets of ``task`` that hold the truth with probability ``coverage``: (1,), one for all labels.
+
+        With ``per_class`` they are (K,), one a label, and the promise is kept within every true label and not only on average.
+
+        Raises :class:`~kneexray.errors.ConfigError` where the model carries none, or none for ``coverage``.
+        """
+        if not per_class:
+            return np.array([threshold_at(self.thresholds.get(task, ()), coverage)])
+        if not (tables := self.class_thresholds.get(task, ())):
+            raise ConfigError("this model carries no thresholds a class; ask for sets without them, or export the model again")
+        return np.array([threshold_at(table, coverage) for table in tables])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; :meth:`from_dict` gives back an equal record, to the last bit."""
         tables = {task: [list(pair) for pair in table] for task, table in self.thresholds.items()}
-        return {"temperature": self.temperature, "ordinal": self.ordinal, "thresholds": tables}
+        by_class = {task: [[list(pair) for pair in table] for table in tables] for task, tables in self.class_thresholds.items()}
+        scaling: dict[str, Any] = {"vector": [list(pair) for pair in self.vector]} if self.vector else {"temperature": self.temperature}
+        return {**scaling, "ordinal": self.ordinal, "thresholds": tables, "class_thresholds": by_class}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
         """Read :meth:`to_dict`; raises :class:`~kneexray.errors.DataError` that says what is wrong."""
         try:
-            temperature, ordinal = float(values["temperature"]), bool(values["ordinal"])
-            tables = {task: tuple((float(cover), float(value)) for cover, value in table) for task, table in values["thresholds"].items()}
+            vector = tuple((float(weight), float(bias)) for weight, bias in values.get("vector", ()))
+            temperature, ordinal = float(1.0 if vector else values["temperature"]), bool(values["ordinal"])
+            tables = {task: _table(table) for task, table in values["thresholds"].items()}
+            by_class = {task: tuple(map(_table, tables)) for task, tables in values.get("class_thresholds", {}).items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"the calibration record is not understood ({error!r}); export the bundle again") from error
         if not (np.isfinite(temperature) and temperature > 0):
             raise DataError(f"the calibration record has temperature {temperature}; it must be positive. Export the bundle again")
-        for task, table in tables.items():
+        if not all(np.isfinite(pair).all() and pair[0] > 0 for pair in vector):
+            raise DataError(f"the calibration record has the vector {vector}; weights must be positive. Export the bundle again")
+        for task, table in [*tables.items(), *((task, table) for task, many in by_class.items() for table in many)]:
             if not all(cover < next_cover and value <= next_value for (cover, value), (next_cover, next_value) in pairwise(table)):
                 raise DataError(f"the thresholds of {task!r} in the calibration record do not grow with coverage; export the bundle again")
-        return cls(temperature=temperature, thresholds=MappingProxyType(tables), ordinal=ordinal)
+        return cls(temperature, vector, MappingProxyType(tables), MappingProxyType(by_class), ordinal)
+
+
+def _table(values: Any) -> Thresholds:
+    return tuple((float(coverage), float(threshold)) for coverage, threshold in values)
+
+
+SCALINGS: MappingProxyType[Scaling, Callable[[ArrayLike, ArrayLike], Calibration]] = MappingProxyType(
+    {
+        "temperature": lambda logits, target: Calibration(temperature=fit_temperature(logits, target)),
+        "vector": lambda logits, target: Calibration(vector=fit_vector(logits, target)),
+    }
+)
+"""Each way of scaling logits, and how it is fitted."""
+
+
+def folds_of(patient: Integers, *, seed: int = 0) -> Integers:
+    """Return (N,): the fold of each row, patients numbered 0..P-1 dealt out at random to :data:`FOLDS` folds.
+
+    Raises :class:`~kneexray.errors.DataError` with fewer patients than folds.
+    """
+    if (patients := int(patient.max()) + 1) < FOLDS:
+        raise DataError(f"{patients} patients cannot be cut into {FOLDS} folds; give more data")
+    return np.asarray((np.random.default_rng(seed).permutation(patients) % FOLDS)[patient], dtype=np.int64)
+
+
+def cross_fit(logits: ArrayLike, target: ArrayLike, *, scaling: Scaling, groups: Sequence[object] | None = None, seed: int = 0) -> Floats:
+    """Return probabilities (N, K) of ``logits`` (N, K): each fold of the patients ``groups`` (N,) scaled as fitted on the others."""
+    given, truth = checked(logits, target)
+    fold = folds_of(number_groups(groups, len(truth)), seed=seed)
+    probabilities = np.empty_like(given)
+    for held in range(FOLDS):
+        probabilities[fold == held] = SCALINGS[scaling](given[fold != held], truth[fold != held]).apply(given[fold == held])
+    return probabilities
+
+
+def choose_scaling(logits: ArrayLike, target: ArrayLike, *, groups: Sequence[object] | None = None) -> Scaling:
+    """Return the scaling whose cross-fitted NLL is lower; ``temperature`` where a label does not occur or patients are too few to tell."""
+    given, truth = checked(logits, target)
+    patients = number_groups(groups, len(truth)).max() + 1
+    if patients < FOLDS or len(np.unique(truth)) < given.shape[1]:
+        return "temperature"
+
+    def loss(scaling: Scaling) -> float:
+        own = cross_fit(given, truth, scaling=scaling, groups=groups)[np.arange(len(truth)), truth]
+        return -float(np.log(np.maximum(own, np.finfo(np.float64).tiny)).mean())
+
+    return min(SCALINGS, key=loss)
 
 
 def fit_calibration(
@@ -185,94 +208,14 @@ def fit_calibration(
     groups: Sequence[object] | None = None,
     derived: Mapping[str, int] = MappingProxyType({}),
 ) -> Calibration:
-    """Fit temperature, then thresholds, for ``task`` and for each ``derived`` one (name -> first positive grade, see :func:`merge`)."""
-    temperature = fit_temperature(logits, target)
-    probabilities, truth = softmax(logits, temperature=temperature), np.asarray(target)
-    tables = {task: fit_thresholds(probabilities, truth, ordinal=ordinal, groups=groups)}
-    for name, first in derived.items():
-        merged = merge(probabilities, first_positive=first)
-        tables[name] = fit_thresholds(merged, truth >= first, ordinal=ordinal, groups=groups)
-    return Calibration(temperature=temperature, thresholds=MappingProxyType(tables), ordinal=ordinal)
+    """Fit the scaling of :func:`choose_scaling`, then thresholds, for ``task`` and each ``derived`` one.
 
-
-@dataclass(frozen=True, slots=True)
-class CoverageEstimate:
-    """Sets measured on patients that did not calibrate them, each patient weighing one.
-
-    ``measured`` is the share of sets that hold the truth, ``mean_size`` their mean number of labels, ``singletons`` the share with
-    one label. ``per_class`` gives (measured, mean size) of each true label, None for one that does not occur.
+    ``derived`` maps a task's name to its first positive grade, see :func:`merge`.
     """
-
-    coverage: float
-    measured: float
-    mean_size: float
-    singletons: float
-    per_class: tuple[tuple[float, float] | None, ...]
-
-
-def cross_fit_coverage(
-    logits: ArrayLike,
-    target: ArrayLike,
-    *,
-    ordinal: bool,
-    groups: Sequence[object] | None = None,
-    coverages: Sequence[float] = (0.8, 0.9, 0.95),
-    folds: int = 5,
-    seed: int = 0,
-) -> tuple[CoverageEstimate, ...]:
-    """Estimate coverage and size of the sets: each fold of patients by temperature and thresholds fitted on the others.
-
-    ``logits`` is (N, K), ``target`` (N,) label indices, ``groups`` (N,) the patients. Raises
-    :class:`~kneexray.errors.DataError` with fewer patients than ``folds``.
-    """
-    given, truth = _checked(logits, target)
-    patient = _group_index(groups, len(truth))
-    if (patients := int(patient.max()) + 1) < folds:
-        raise DataError(f"{patients} patients cannot be cut into {folds} folds; give more data or fewer folds")
-    fold = (np.random.default_rng(seed).permutation(patients) % folds)[patient]
-    wanted = sorted(coverages)
-    member = np.zeros((len(wanted), *given.shape), dtype=bool)  # (C, N, K)
-    for held in range(folds):
-        fit, rest = fold != held, fold == held
-        temperature = fit_temperature(given[fit], truth[fit])
-        probabilities = softmax(given, temperature=temperature)
-        table = fit_thresholds(probabilities[fit], truth[fit], ordinal=ordinal, groups=list(patient[fit]), coverages=wanted)
-        entry = entry_mass(probabilities[rest], ordinal=ordinal)
-        for place, (_, threshold) in enumerate(table):
-            member[place, rest] = (entry <= threshold) | (threshold >= ALL_LABELS)
-    weight = 1.0 / np.bincount(patient)[patient]
-    return tuple(_estimate(coverage, chosen, truth, weight) for coverage, chosen in zip(wanted, member, strict=True))
-
-
-def _estimate(coverage: float, member: NDArray[np.bool_], truth: NDArray[np.int64], weight: Floats) -> CoverageEstimate:
-    held, size = member[np.arange(len(truth)), truth], member.sum(axis=1)
-
-    def mean(values: NDArray[Any], where: NDArray[np.bool_]) -> float:
-        return float(np.average(values[where], weights=weight[where]))
-
-    everyone = np.ones(len(truth), dtype=bool)
-    per_class = tuple(
-        (mean(held, truth == label), mean(size, truth == label)) if (truth == label).any() else None for label in range(member.shape[1])
-    )
-    return CoverageEstimate(coverage, mean(held, everyone), mean(size, everyone), mean(size == 1, everyone), per_class)
-
-
-def _group_index(groups: Sequence[object] | None, n: int) -> NDArray[np.int64]:
-    """Number the patients 0..G-1 in order of first appearance."""
-    if groups is None:
-        return np.arange(n, dtype=np.int64)
-    if len(groups) != n:
-        raise DataError(f"{len(groups)} patients were given for {n} rows; give one a row")
-    number: dict[object, int] = {}
-    return np.array([number.setdefault(group, len(number)) for group in groups], dtype=np.int64)
-
-
-def _checked(scores: ArrayLike, target: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
-    given, truth = np.asarray(scores, dtype=np.float64), np.asarray(target).astype(np.int64)
-    if given.ndim != 2 or truth.shape != given.shape[:1] or not len(truth):
-        raise DataError(f"expected scores (N, K) and one label index a row, N at least 1; got shapes {given.shape} and {truth.shape}")
-    if not np.isfinite(given).all():
-        raise DataError(f"row {int(np.flatnonzero(~np.isfinite(given).all(axis=1))[0])} of the scores is not finite; leave it out")
-    if truth.min() < 0 or truth.max() >= given.shape[1]:
-        raise DataError(f"label index {int(truth.min() if truth.min() < 0 else truth.max())} is outside 0..{given.shape[1] - 1}")
-    return given, truth
+    scaled = SCALINGS[choose_scaling(logits, target, groups=groups)](logits, target)
+    probabilities, truth = scaled.apply(logits), np.asarray(target)
+    answers = {task: (probabilities, truth)}
+    answers |= {name: (merge(probabilities, first_positive=first), truth >= first) for name, first in derived.items()}
+    tables = {name: fit_thresholds(*answer, ordinal=ordinal, groups=groups) for name, answer in answers.items()}
+    by_class = {name: fit_class_thresholds(*answer, ordinal=ordinal, groups=groups) for name, answer in answers.items()}
+    return replace(scaled, thresholds=MappingProxyType(tables), class_thresholds=MappingProxyType(by_class), ordinal=ordinal)

@@ -3,133 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kneexray import metrics
-from kneexray.calibrate import merge
-from kneexray.errors import DataError, choices
+from kneexray import crossfit, metrics
+from kneexray.calibrate import FOLDS, merge
+from kneexray.errors import DataError
+from kneexray.estimates import UNDEFINED, Estimates, Resampling
+from kneexray.evaluation_input import SPLIT_QUALITY as SPLIT_QUALITY
+from kneexray.evaluation_input import EvaluationInput as EvaluationInput
+from kneexray.evaluation_input import Invalid, patients, usable
+from kneexray.subgroups import FEWEST, subgroups
 from kneexray.tasks import TASKS, Task, get_task
-
-SplitQuality = Literal["patient", "cluster", "image"]
-Invalid = Literal["raise", "drop"]
-Texts = Sequence[str | None]
-
-SPLIT_QUALITY: MappingProxyType[SplitQuality, str] = MappingProxyType(
-    {
-        "patient": "Split by patient: no patient has images on both sides of the split.",
-        "cluster": "Patients unknown, split by near-duplicate cluster: copies are kept apart, but another image of a patient may have been "
-        "trained on. The figures may flatter the model.",
-        "image": "Split by image: images of one patient, or copies, may lie on both sides of the split. The figures flatter the model and "
-        "should not be quoted.",
-    }
-)
-"""What kept training and test apart, and what follows from it."""
 
 FEW = 10
 """A class with fewer images than this gets a note: its figures rest on very little."""
-
-_TOLERANCE = 1e-3  # stored probabilities may be rounded to three decimals
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EvaluationInput:
-    """The stored answers of one model for one task: N rows, a knee each.
-
-    ``target`` (N,) indexes the task's labels; ``probabilities`` and, where kept, ``logits`` are (N, K) in their order.
-    ``patient_id`` is the unit of the bootstrap; None or empty means unknown. ``split_quality`` is a key of :data:`SPLIT_QUALITY`.
-    Raises :class:`~kneexray.errors.DataError` where lengths differ.
-    """
-
-    task: str
-    model_id: str
-    split_quality: SplitQuality
-    file: Sequence[str]
-    target: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
-    patient_id: Texts
-    side: Texts
-    split: Texts
-    source: Texts
-    logits: NDArray[np.float64] | None = None
-    notes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        n, classes = len(self.file), len(get_task(self.task).labels)
-        if self.split_quality not in SPLIT_QUALITY:
-            raise DataError(choices("split quality", self.split_quality, SPLIT_QUALITY))
-        for name in ("target", "patient_id", "side", "split", "source"):
-            if len(getattr(self, name)) != n:
-                raise DataError(f"{n} files but {len(getattr(self, name))} values of {name}; give one a file")
-        for name in ("probabilities", "logits"):
-            if (values := getattr(self, name)) is not None and np.shape(values) != (n, classes):
-                raise DataError(f"{name} of task {self.task!r} must have shape {(n, classes)}, not {np.shape(values)}")
-
-    def take(self, rows: NDArray[Any]) -> EvaluationInput:
-        """Return the rows of an index or boolean array."""
-        chosen = np.arange(len(self.file))[rows]
-
-        def texts(values: Sequence[Any]) -> list[Any]:
-            return [values[row] for row in chosen]
-
-        return replace(
-            self,
-            file=texts(self.file),
-            target=self.target[chosen],
-            probabilities=self.probabilities[chosen],
-            patient_id=texts(self.patient_id),
-            side=texts(self.side),
-            split=texts(self.split),
-            source=texts(self.source),
-            logits=None if self.logits is None else self.logits[chosen],
-        )
-
-
-def usable(inputs: EvaluationInput, *, invalid: Invalid = "raise") -> EvaluationInput:
-    """Return ``inputs`` if every row can be evaluated.
-
-    Rows that cannot (no true label, probabilities that are not finite, are out of range or do not sum to 1 within 0.001) raise
-    :class:`~kneexray.errors.DataError` that names file and value; with ``invalid="drop"`` they are left out and noted.
-    """
-    given, target = np.asarray(inputs.probabilities, dtype=np.float64), np.asarray(inputs.target)
-    classes, total = given.shape[1], given.sum(axis=1)
-    checks = (
-        (~((target >= 0) & (target < classes)), f"true label index {{target}} is outside 0..{classes - 1}"),
-        (~(np.abs(total - 1) <= _TOLERANCE), "probabilities {values} sum to {total:.4g}, not 1"),
-        (~((given >= -_TOLERANCE) & (given <= 1 + _TOLERANCE)).all(axis=1), "probabilities {values} are not all between 0 and 1"),
-        (~np.isfinite(given).all(axis=1), "probabilities {values} are not all finite"),
-    )
-    reasons: dict[int, str] = {}
-    for wrong, reason in checks:
-        for row in np.flatnonzero(wrong):
-            values = f"[{', '.join(f'{value:.4g}' for value in given[row])}]"
-            reasons[int(row)] = reason.format(target=target[row], values=values, total=total[row])
-    return leave_out(inputs, reasons, invalid=invalid)
-
-
-def leave_out(inputs: EvaluationInput, reasons: dict[int, str], *, invalid: Invalid) -> EvaluationInput:
-    """Return ``inputs`` without the rows of ``reasons``, and noted; if ``invalid`` is ``raise``, raise a DataError that names them."""
-    if not reasons:
-        return inputs
-    listed = "; ".join(f"{inputs.file[row]}: {reason}" for row, reason in list(reasons.items())[:5])
-    more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
-    if invalid == "raise":
-        raise DataError(f"{len(reasons)} of {len(inputs.file)} rows cannot be evaluated ({listed}{more}). Correct them or leave them out")
-    kept = np.setdiff1d(np.arange(len(inputs.file)), list(reasons))
-    note = f"{len(reasons)} of {len(inputs.file)} rows were left out ({listed}{more})."
-    return replace(inputs.take(kept), notes=(*inputs.notes, note))
-
-
-def patients(inputs: EvaluationInput) -> NDArray[np.int64]:
-    """Return (N,): the patients numbered 0..P-1 by first appearance; a row without a patient counts as one of its own."""
-    number: dict[object, int] = {}
-    keys = [("id", name) if name else ("row", row) for row, name in enumerate(inputs.patient_id)]
-    return np.array([number.setdefault(key, len(number)) for key in keys], dtype=np.int64)
 
 
 def evaluate(
@@ -144,25 +33,20 @@ def evaluate(
     checked = usable(inputs, invalid=invalid)
     if not len(checked.file):
         raise DataError("no row is left to evaluate; check the split's name and the rows that were left out: " + " ".join(checked.notes))
-    task, owner = get_task(checked.task), patients(checked)
-    tallied = metrics.tally(checked.probabilities, checked.target, owner)
-    estimates = _Estimates.of(tallied, replicates=replicates, seed=seed)
-    oa = _oa(checked, task, owner, threshold=oa_threshold, replicates=replicates, seed=seed)
-    headline = {
-        name: estimates.scalar(name) if task.ordinal or name not in metrics.ORDINAL_ONLY else _value(None, None)
-        for name in metrics.HEADLINE
-    }
+    task, resampling = get_task(checked.task), Resampling(patients(checked), replicates, seed)
+    estimates = Estimates.of(checked.probabilities, checked.target, resampling)
+    groups, oa = subgroups(checked, resampling), _oa(checked, task, resampling, threshold=oa_threshold)
     return {
         "version": 1,
         "task": task.name,
         "labels": list(task.labels),
         "model_id": checked.model_id,
         "n": len(checked.file),
-        "n_patients": tallied.patients,
+        "n_patients": resampling.patients,
         "split_quality": checked.split_quality,
         "splits": dict(Counter(text or "unknown" for text in checked.split)),
         "sources": dict(Counter(text or "unknown" for text in checked.source)),
-        **headline,
+        **{name: estimates.scalar(name) if task.ordinal or name not in metrics.ORDINAL_ONLY else UNDEFINED for name in metrics.HEADLINE},
         "per_class": {
             label: {
                 "support": int(estimates.point["support"][0, place]),
@@ -170,65 +54,25 @@ def evaluate(
             }
             for place, label in enumerate(task.labels)
         },
+        "averages": {kind: {name: estimates.scalar(f"{kind}_{name}") for name in metrics.AVERAGED} for kind in ("macro", "weighted")},
         "confusion_matrix": estimates.point["confusion"][0].astype(int).tolist(),
-        "reliability": _reliability(estimates),
+        "reliability": estimates.reliability(),
         "oa": oa,
+        "subgroups": groups,
+        **_cross_fitted(checked, task, resampling),
         "bootstrap": {"unit": _unit(checked), "replicates": replicates, "seed": seed, "level": 0.95},
-        "notes": [*checked.notes, *_notes(checked, task, estimates), *_oa_notes(oa)],
+        "notes": [*checked.notes, *_notes(checked, task, estimates), *_oa_notes(oa), *_further_notes(checked, groups, resampling)],
     }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Estimates:
-    """Metrics of the rows as they are, and of the resamples (None with a single patient)."""
-
-    point: dict[str, metrics.Floats]
-    samples: dict[str, metrics.Floats] | None
-
-    @classmethod
-    def of(cls, tallied: metrics.Tally, *, replicates: int, seed: int) -> _Estimates:
-        samples = metrics.bootstrap(tallied, replicates=replicates, seed=seed) if tallied.patients > 1 and replicates else None
-        return cls(metrics.measure(tallied, np.ones(tallied.patients)), samples)
-
-    def scalar(self, name: str, place: int | None = None) -> dict[str, float | None]:
-        """Return value and interval of a metric, or of its class or bin ``place``."""
-        values, samples = self.point[name], self.samples[name] if self.samples else None
-        if place is not None:
-            values, samples = values[:, place], samples[:, place] if samples is not None else None
-        if np.isnan(values[0]):
-            return _value(None, None)
-        return _value(float(values[0]), metrics.interval(samples) if samples is not None else None)
-
-
-def _value(value: float | None, bounds: tuple[float, float] | None) -> dict[str, float | None]:
-    low, high = bounds or (None, None)
-    return {"value": value, "low": low, "high": high}
-
-
-def _reliability(estimates: _Estimates) -> list[dict[str, Any]]:
-    return [
-        {
-            "from": place / metrics.BINS,
-            "to": (place + 1) / metrics.BINS,
-            "n": int(estimates.point["bin_images"][0, place]),
-            "confidence": estimates.scalar("bin_confidence", place)["value"],
-            "accuracy": estimates.scalar("bin_accuracy", place),
-        }
-        for place in range(metrics.BINS)
-    ]
-
-
-def _oa(
-    inputs: EvaluationInput, task: Task, owner: NDArray[np.int64], *, threshold: float, replicates: int, seed: int
-) -> dict[str, Any] | None:
+def _oa(inputs: EvaluationInput, task: Task, resampling: Resampling, *, threshold: float) -> dict[str, Any] | None:
     """OA yes or no, from the task that OA is derived from or from OA itself; None for other tasks."""
     source, first = TASKS["oa"].derived or ("oa", 1)
     if task.name not in ("oa", source):
         return None
     first = 1 if task.name == "oa" else first
     probabilities, truth = merge(inputs.probabilities, first_positive=first), (inputs.target >= first).astype(np.int64)
-    tallied = metrics.tally(probabilities, truth, owner, grade=(probabilities[:, 1] > threshold).astype(np.int64))
-    estimates = _Estimates.of(tallied, replicates=replicates, seed=seed)
+    estimates = Estimates.of(probabilities, truth, resampling, grade=(probabilities[:, 1] > threshold).astype(np.int64))
     positives = int(truth.sum())
     return {
         "threshold": threshold,
@@ -240,7 +84,18 @@ def _oa(
     }
 
 
-def _notes(inputs: EvaluationInput, task: Task, estimates: _Estimates) -> list[str]:
+def _cross_fitted(inputs: EvaluationInput, task: Task, resampling: Resampling) -> dict[str, Any]:
+    """Return ``calibration`` and ``prediction_sets`` as measured on patients that did not calibrate; None where that cannot be done."""
+    if inputs.logits is None or not np.isfinite(inputs.logits).all() or resampling.patients < FOLDS:
+        return {"calibration": None, "prediction_sets": None}
+    calibration = crossfit.calibration(inputs.logits, inputs.target, resampling)
+    sets = crossfit.prediction_sets(
+        inputs.logits, inputs.target, resampling, labels=task.labels, ordinal=task.ordinal, scaling=calibration["chosen"]
+    )
+    return {"calibration": calibration, "prediction_sets": sets}
+
+
+def _notes(inputs: EvaluationInput, task: Task, estimates: Estimates) -> list[str]:
     """Say what is missing, undefined or thin, and what follows from it."""
     notes = []
     names = [task.display(place) for place in range(len(task.labels))]
@@ -288,3 +143,15 @@ def _oa_notes(oa: dict[str, Any] | None) -> list[str]:
     if oa is None or (oa["n_positive"] and oa["n_negative"]):
         return []
     return [f"All images are {'without' if oa['n_negative'] else 'with'} OA: sensitivity or specificity, and AUC of OA, are not defined."]
+
+
+def _further_notes(inputs: EvaluationInput, groups: list[dict[str, Any]], resampling: Resampling) -> list[str]:
+    notes = []
+    if inputs.logits is None or not np.isfinite(inputs.logits).all():
+        notes.append("Logits are not stored for every row: calibration before and after, and prediction sets, are not measured.")
+    elif resampling.patients < FOLDS:
+        notes.append(f"Fewer than {FOLDS} patients: calibration and prediction sets cannot be measured on patients that did not calibrate.")
+    small = [f"{row['attribute']} {row['name']} ({row['n_patients']})" for row in groups if row["too_small"]]
+    if small:
+        notes.append(f"Subgroups of fewer than {FEWEST} patients are too small for figures of their own: {', '.join(small)}.")
+    return notes

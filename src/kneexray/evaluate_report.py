@@ -2,60 +2,29 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
-from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
-from string import Template
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kneexray.errors import MissingExtraError
-from kneexray.evaluate import SPLIT_QUALITY, EvaluationInput, usable
+from kneexray.evaluation_input import SPLIT_QUALITY, EvaluationInput, usable
 from kneexray.metrics import HEADLINE, PER_CLASS
+from kneexray.page import Section as Section
+from kneexray.page import Table as Table
+from kneexray.page import alarm, caution, data_uri, figure, page, section, short, table, tile, write_figures
 from kneexray.predictions_file import write_predictions, write_whole
 from kneexray.tasks import get_task
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 Picture = Callable[[str], bytes | None]
 """From a row's file to a small PNG, JPEG or WebP, or None where there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of a report: its caption, the names of its columns, and rows of text, a cell a column."""
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Section:
-    """A further test of a model, as a part of its evaluation.
-
-    ``lead`` says in plain words what was done, on how many images, and what came of it; ``alarm``, where not empty, what a reader
-    must not miss. ``figures`` maps a name to a figure drawn within :func:`kneexray.plots.style` and its caption; they are written as
-    ``<key>_<name>.png`` and ``.svg``. ``data``, plain JSON values, goes into ``metrics.json`` under ``key``.
-    """
-
-    key: str
-    title: str
-    lead: str
-    alarm: str = ""
-    figures: Mapping[str, tuple[Figure, str]] = MappingProxyType({})
-    tables: tuple[Table, ...] = ()
-    data: Mapping[str, Any] = MappingProxyType({})
 
 
 METRICS: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
@@ -109,23 +78,20 @@ def write_evaluation(
     """
     try:
         from kneexray import plots
+        from kneexray.evaluate_sections import own_sections
     except ImportError:
         raise MissingExtraError("the evaluation report", "eval") from None
     rows, out = usable(inputs, invalid="drop"), Path(out_dir)
-    evaluation = evaluation | {section.key: dict(section.data) for section in sections}
+    evaluation = evaluation | {part.key: dict(part.data) for part in sections}
+    shown = [*own_sections(evaluation), *sections]
     write_whole(out / "metrics.json", (json.dumps(evaluation, indent=2, allow_nan=False) + "\n").encode())
     write_predictions(out / "predictions.parquet", rows)
-    figures = {name: (figure, FIGURES[name]) for name, figure in plots.draw(evaluation, rows).items()}
-    figures |= {f"{section.key}_{name}": figure for section in sections for name, figure in section.figures.items()}
-    drawn = {}
-    for name, (figure, caption) in figures.items():
-        write_whole(out / f"{name}.png", plots.png(figure))
-        write_whole(out / f"{name}.svg", plots.svg(figure))
-        drawn[name] = _inline(plots.svg(figure, transparent=True).decode(), name, label=caption)
+    figures = {name: (drawing, FIGURES[name]) for name, drawing in plots.draw(evaluation, rows).items()}
+    drawn = write_figures(figures, shown, out=out)
     write_whole(out / "table.md", markdown_table(evaluation).encode())
     write_whole(out / "table.tex", latex_table(evaluation).encode())
-    page = render(evaluation, rows, drawn, thumbnail=thumbnail, heatmap=heatmap, provenance=provenance, sections=sections)
-    write_whole(out / "report.html", page.encode())
+    text = render(evaluation, rows, drawn, thumbnail=thumbnail, heatmap=heatmap, provenance=provenance, sections=shown)
+    write_whole(out / "report.html", text.encode())
     return out / "report.html"
 
 
@@ -170,22 +136,40 @@ def render(
     """Return the HTML page; ``drawn`` holds the inline SVG of each figure."""
     task = get_task(evaluation["task"])
     splits, sources = ", ".join(evaluation["splits"]), ", ".join(evaluation["sources"])
-    template = Template((resources.files("kneexray") / "templates" / "evaluation.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(f"{task.title}: {evaluation['model_id']}"),
-        subtitle=escape(f"{evaluation['n']:,} images of {_units(evaluation)}; split: {splits}; source: {sources}."),
-        split_quality="" if evaluation["split_quality"] != "patient" else escape(SPLIT_QUALITY["patient"]),
-        alarms="\n".join(_alarm(section) for section in sections if section.alarm),
-        cautions=_cautions(evaluation),
+    quality = evaluation["split_quality"]
+    return page(
+        "evaluation",
+        title=f"{task.title}: {evaluation['model_id']}",
+        subtitle=(
+            f"{evaluation['n']:,} images of {_units(evaluation)}; split: {splits}; source: {sources}.",
+            SPLIT_QUALITY[quality] if quality == "patient" else "",
+        ),
+        how="How these numbers were made",
+        facts=({**_made(evaluation), **provenance}, dict(METRICS.values())),
+        footer="Made by KneeXRay from stored probabilities (predictions.parquet); the same numbers are in metrics.json.",
+        alarms="\n".join(alarm(part) for part in sections if part.alarm),
+        cautions=caution("Read with care", [*([] if quality == "patient" else [SPLIT_QUALITY[quality]]), *evaluation["notes"]]),
         headline="\n".join(_tile(METRICS[name][0], evaluation[name]) for name in HEADLINE),
         oa=_oa(evaluation["oa"]),
-        figures="\n".join(_figure(drawn[name], text) for name, text in FIGURES.items()),
-        per_class="\n".join(_class_row(task.display(place), row) for place, row in enumerate(evaluation["per_class"].values())),
-        sections="\n".join(_section(section, drawn) for section in sections),
+        figures="\n".join(figure(drawn[name], text) for name, text in FIGURES.items()),
+        per_class=table(classification_report(evaluation)),
+        sections="\n".join(section(part, drawn) for part in sections),
         errors=_errors(inputs, thumbnail=thumbnail, heatmap=heatmap),
-        provenance=_pairs({**_made(evaluation), **provenance}),
-        definitions=_pairs(dict(METRICS.values())),
     )
+
+
+def classification_report(evaluation: dict[str, Any]) -> Table:
+    """Return precision, recall, F1 and support of each class and their averages, and the areas under the ROC and PR curves."""
+    task, n = get_task(evaluation["task"]), f"{evaluation['n']:,}"
+    rows = [
+        (task.display(place), f"{row['support']:,}", *(short(row[name]) for name in PER_CLASS))
+        for place, row in enumerate(evaluation["per_class"].values())
+    ]
+    averages = evaluation["averages"]
+    macro = [short(value) for value in averages["macro"].values()]
+    weighted = [short(value) for value in averages["weighted"].values()]
+    rows += [("Mean of classes", n, *macro, short(evaluation["macro_auc"]), ""), ("Weighted by images", n, *weighted, "", "")]
+    return Table("", ("Class", "Images", "Precision", "Recall", "F1", "AUC", "AP"), tuple(rows))
 
 
 def _number(value: Mapping[str, float | None], *, dash: str) -> str:
@@ -202,43 +186,8 @@ def _units(evaluation: dict[str, Any]) -> str:
 
 
 def _tile(name: str, value: Mapping[str, float | None]) -> str:
-    number = "n/a" if value["value"] is None else f"{value['value']:.3f}"
-    bounds = "no interval" if value["low"] is None else f"{value['low']:.3f}–{value['high']:.3f}"
-    return f"<div><dt>{escape(name)}</dt><dd><strong>{number}</strong><small>{bounds}</small></dd></div>"
-
-
-def _cautions(evaluation: dict[str, Any]) -> str:
-    quality = evaluation["split_quality"]
-    sentences = [] if quality == "patient" else [SPLIT_QUALITY[quality]]
-    items = "".join(f"<li>{escape(note)}</li>" for note in [*sentences, *evaluation["notes"]])
-    return f'<div class="caution"><strong>Read with care</strong><ul>{items}</ul></div>' if items else ""
-
-
-def _alarm(section: Section) -> str:
-    return f'<p class="alarm"><strong>{escape(section.title)}</strong> {escape(section.alarm)}</p>'
-
-
-def _section(section: Section, drawn: Mapping[str, str]) -> str:
-    figures = "\n".join(_figure(drawn[f"{section.key}_{name}"], caption) for name, (_, caption) in section.figures.items())
-    parts = [
-        f"<h2>{escape(section.title)}</h2>",
-        f'<p class="muted">{escape(section.lead)}</p>',
-        _alarm(section) if section.alarm else "",
-        f'<div class="figures">\n{figures}\n</div>' if figures else "",
-        *map(_table, section.tables),
-    ]
-    return "\n".join(part for part in parts if part)
-
-
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
-def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.columns)
-    body = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
-    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
-    return f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+    number, _, bounds = short(value, digits=3).partition("\n")
+    return tile(name, number, bounds or "no interval")
 
 
 def _oa(oa: dict[str, Any] | None) -> str:
@@ -248,17 +197,6 @@ def _oa(oa: dict[str, Any] | None) -> str:
     counts = f"{oa['n_positive']:,} images with, {oa['n_negative']:,} without"
     text = f"OA is KL 2 or more: {counts}. The answer is yes where the probability of OA is above {oa['threshold']:g}."
     return f'<h2>Osteoarthritis, yes or no</h2>\n<p class="muted">{escape(text)}</p>\n<dl class="numbers">\n{tiles}\n</dl>'
-
-
-def _class_row(name: str, row: Mapping[str, Any]) -> str:
-    cells = "".join(f"<td>{_cell(row[metric])}</td>" for metric in PER_CLASS)
-    return f"<tr><td>{escape(name)}</td><td>{row['support']}</td>{cells}</tr>"
-
-
-def _cell(value: Mapping[str, float | None]) -> str:
-    if value["value"] is None:
-        return "n/a"
-    return f"{value['value']:.2f}" + ("" if value["low"] is None else f"<br><small>{value['low']:.2f}–{value['high']:.2f}</small>")
 
 
 def _errors(inputs: EvaluationInput, *, thumbnail: Picture | None, heatmap: Picture | None) -> str:
@@ -273,7 +211,7 @@ def _errors(inputs: EvaluationInput, *, thumbnail: Picture | None, heatmap: Pict
 def _error(inputs: EvaluationInput, row: int, pictures: list[Picture]) -> str:
     task, values = get_task(inputs.task), inputs.probabilities[row]
     truth, answer = int(inputs.target[row]), int(np.argmax(values))
-    films = "".join(f'<img src="{_data_uri(found)}" alt="">' for picture in pictures if (found := picture(inputs.file[row])))
+    films = "".join(f'<img src="{data_uri(found)}" alt="">' for picture in pictures if (found := picture(inputs.file[row])))
     bars = "".join(
         _bar(label, values[place], of="truth" if place == truth else "answer" if place == answer else "")
         for place, label in enumerate(task.labels)
@@ -285,11 +223,6 @@ def _error(inputs: EvaluationInput, row: int, pictures: list[Picture]) -> str:
 
 def _bar(label: str, value: float, *, of: str) -> str:
     return f'<span class="{of}"><i><u style="height:{value:.0%}"></u></i>{escape(label)}</span>'
-
-
-def _data_uri(picture: bytes) -> str:
-    kind = "png" if picture.startswith(b"\x89PNG") else "webp" if picture[8:12] == b"WEBP" else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def _made(evaluation: dict[str, Any]) -> dict[str, str]:
@@ -306,23 +239,3 @@ def _made(evaluation: dict[str, Any]) -> dict[str, str]:
         "none where more than 5% of the resamples leave a figure undefined.",
         "Versions": ", ".join([*(f"{name} {version(name)}" for name in packages), f"Python {platform.python_version()}"]),
     }
-
-
-def _pairs(pairs: Mapping[str, str]) -> str:
-    return "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in pairs.items())
-
-
-def _inline(svg: str, name: str, *, label: str) -> str:
-    """Return ``svg`` to stand in a page: the page's colours and font, ids of its own, and a name for those who cannot see it."""
-    from kneexray import plots
-
-    variables = {plots.INK: "ink", plots.MUTED: "muted", plots.RULE: "rule", plots.CELL: "cell"}
-    variables |= {color: f"series-{place}" for place, color in enumerate(plots.SERIES)}
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
-    body = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", body, count=1), count=1)
-    body = re.sub(r'\bid="|url\(#|href="#', lambda found: f"{found[0]}{name}-", body)
-    body = body.replace("'DejaVu Sans', sans-serif", "inherit")
-    for color, variable in variables.items():
-        body = body.replace(color, f"var(--{variable})")
-    return body.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from kneexray.types import Knee
+from kneexray.types import Box, Knee
 
 OPACITY = 0.7
 """How much of the bone the hottest spot hides, unless told otherwise."""
@@ -83,11 +84,11 @@ def crop_for_display(knee: Knee, *, size: int) -> NDArray[np.uint8]:
     return canvas
 
 
-def to_film(heatmap: NDArray[np.float32], *, knee: Knee, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the heatmap (h, w) on a film of ``shape`` (H, W): bilinear inside the knee's box, zero outside it."""
+def to_film(heatmap: NDArray[np.float32], *, box: Box, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the heatmap (h, w) of ``box``, in film pixels, on a film of ``shape`` (H, W): bilinear inside the box, zero outside it."""
     film = np.zeros(shape, np.float32)
     height, width = heatmap.shape
-    x0, y0, x1, y1 = knee.box
+    x0, y0, x1, y1 = box
     columns = slice(max(round(x0), 0), min(round(x1), shape[1]))  # the pixels whose centre lies in the box
     rows = slice(max(round(y0), 0), min(round(y1), shape[0]))
     if columns.start >= columns.stop or rows.start >= rows.stop:
@@ -103,12 +104,43 @@ def to_film(heatmap: NDArray[np.float32], *, knee: Knee, shape: tuple[int, int])
     return film
 
 
+def on_box(heatmap: NDArray[np.float32], *, window: Box, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the heatmap (h, w) of what a model saw over the whole of a knee's box, as (H, W): zero where the model saw nothing.
+
+    ``window`` is the seen part in shares of the box: :meth:`kneexray.preprocess.Geometry.window` of (0, 0, 1, 1).
+    """
+    x0, y0, x1, y1 = window
+    return to_film(heatmap, box=(x0 * shape[1], y0 * shape[0], x1 * shape[1], y1 * shape[0]), shape=shape)
+
+
 def overlay(crop: NDArray[np.uint8], heatmap: NDArray[np.float32], *, alpha: float = OPACITY) -> NDArray[np.uint8]:
     """Return the grey ``crop`` (H, W) under the coloured ``heatmap`` (h, w), as (H, W, 3) RGB; ``alpha`` is the peak's opacity."""
     heat = heat_levels(_resized(heatmap, shape=crop.shape))  # (H, W)
     opacity = opacities(alpha=alpha)[heat][..., None]
     blend: NDArray[np.float64] = crop[..., None] * (1 - opacity) + colours()[heat] * opacity
     return blend.round().astype(np.uint8)
+
+
+def panel(crop: NDArray[np.uint8], heatmap: NDArray[np.float32], *, lines: Sequence[str]) -> Image.Image:
+    """Return the grey ``crop`` (H, W), the same under the ``heatmap`` (h, w), the scale of its colours, and ``lines`` of text below."""
+    height, width = crop.shape
+    gap, bar = height // 24, height // 28
+    font = ImageFont.load_default(size=height // 26)
+    spacing = height // 18
+    scale = gap + bar + round(font.getlength("none")) + gap
+    page = Image.new("RGB", (2 * width + gap + scale, height + gap + spacing * len(lines) + gap // 2), "white")
+    page.paste(Image.fromarray(crop), (0, 0))
+    page.paste(Image.fromarray(overlay(crop, heatmap)), (width + gap, 0))
+    left = 2 * width + 2 * gap
+    ramp = np.linspace(1, 0, height, dtype=np.float32)[:, None].repeat(bar, axis=1)
+    grey = np.full((height, bar), int(np.median(crop)), np.uint8)
+    page.paste(Image.fromarray(overlay(grey, ramp)), (left, 0))
+    pen = ImageDraw.Draw(page)
+    pen.text((left + bar + gap // 3, 0), "most", fill="black", font=font, anchor="la")
+    pen.text((left + bar + gap // 3, height), "none", fill="black", font=font, anchor="ld")
+    for place, line in enumerate(lines):
+        pen.text((gap // 2, height + gap + spacing * place), line, fill="black", font=font, anchor="la")
+    return page
 
 
 def indexed_overlay(

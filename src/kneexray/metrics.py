@@ -21,7 +21,9 @@ HEADLINE: tuple[str, ...] = ("accuracy", "balanced_accuracy", "qwk", "mae", "mac
 """The metrics of the main row, in the order in which reports show them."""
 
 ORDINAL_ONLY: tuple[str, ...] = ("qwk", "mae")
-PER_CLASS: tuple[str, ...] = ("precision", "recall", "f1", "auc")
+PER_CLASS: tuple[str, ...] = ("precision", "recall", "f1", "auc", "ap")
+AVERAGED: tuple[str, ...] = ("precision", "recall", "f1")
+"""The metrics of a classification report, whose averages over classes are ``macro_...`` and (by support) ``weighted_...``."""
 BINS = 15
 """Equal-width bins of top-label confidence for the ECE (Guo et al. 2017)."""
 
@@ -32,14 +34,15 @@ _BLOCK = 2_000_000
 class Ranking:
     """One class against the rest, ranked once for every resample.
 
-    ``negative`` (n0,) and ``positive`` (n1,) hold the patients of either side's images, the negatives by ascending score; ``below`` and
-    ``upto`` (n1,) count the negatives that score less than each positive, and those that score no more.
+    ``negative`` (n0,) and ``positive`` (n1,) hold the patients of either side's images by ascending score; ``below`` and ``upto`` (n1,)
+    count the negatives that score less than each positive, and those that score no more; ``lower`` (n1,) the positives that score less.
     """
 
     negative: Integers
     positive: Integers
     below: Integers
     upto: Integers
+    lower: Integers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,19 +88,21 @@ def tally(probabilities: ArrayLike, target: ArrayLike, patient: ArrayLike, *, gr
 
 
 def _rank(score: Floats, positive: NDArray[np.bool_], owner: Integers) -> Ranking:
-    order = np.argsort(score[~positive], kind="stable")
-    negatives = score[~positive][order]
-    below, upto = (np.searchsorted(negatives, score[positive], side=side) for side in ("left", "right"))
-    return Ranking(owner[~positive][order], owner[positive], below, upto)
+    order = np.argsort(score, kind="stable")
+    score, positive, owner = score[order], positive[order], owner[order]
+    negatives, positives = score[~positive], score[positive]
+    below, upto = (np.searchsorted(negatives, positives, side=side) for side in ("left", "right"))
+    return Ranking(owner[~positive], owner[positive], below, upto, np.searchsorted(positives, positives, side="left"))
 
 
 def measure(given: Tally, weight: ArrayLike) -> dict[str, Floats]:
     """Return every metric of B weightings of the patients, ``weight`` (B, P): the row of ones gives the plain metrics.
 
-    The :data:`HEADLINE` metrics are (B,), the :data:`PER_CLASS` ones (B, K), ``support`` (B, K), ``confusion`` (B, K, K), and
-    ``bin_images``, ``bin_confidence`` and ``bin_accuracy`` (B, 15). MAE is in grades; Brier runs from 0 to 2; NLL is in nats, of
-    probabilities no smaller than 2.2e-16. Averages over classes leave out those that are not defined: a class that occurs neither in
-    truth nor in answer has no F1, one that does not occur in truth no recall and no AUC. QWK: Cohen, Psychol Bull 1968;70:213.
+    The :data:`HEADLINE` metrics and the averages of :data:`AVERAGED` are (B,), the :data:`PER_CLASS` ones (B, K), ``support``
+    (B, K), ``confusion`` (B, K, K), and ``bin_images``, ``bin_confidence`` and ``bin_accuracy`` (B, 15). MAE is in grades; Brier
+    runs from 0 to 2; NLL is in nats, of probabilities no smaller than 2.2e-16. Averages over classes leave out those that are not
+    defined: a class that occurs neither in truth nor in answer has no F1, one that does not occur in truth no recall, AUC or AP.
+    QWK: Cohen, Psychol Bull 1968;70:213.
     """
     weights = np.atleast_2d(np.asarray(weight, dtype=np.float64))
     classes = given.classes
@@ -111,23 +116,27 @@ def measure(given: Tally, weight: ArrayLike) -> dict[str, Floats]:
     distance = np.abs(np.subtract.outer(np.arange(classes), np.arange(classes))).astype(np.float64)
     chance = support[:, :, None] * answered[:, None, :]
     with np.errstate(divide="ignore", invalid="ignore"):
-        recall = correct / support
-        f1 = 2 * correct / (support + answered)
-        auc = np.stack([_auc(ranking, weights) for ranking in given.rankings], axis=1)
+        precision, recall, f1 = correct / answered, correct / support, 2 * correct / (support + answered)
+        auc, ap = np.stack([_areas(ranking, weights) for ranking in given.rankings], axis=-1)  # (B, K) each
+        averages = {}
+        for name, values in zip(AVERAGED, (precision, recall, f1), strict=True):
+            averages[f"macro_{name}"] = _mean_of_defined(values, np.ones_like(support))
+            averages[f"weighted_{name}"] = _mean_of_defined(values, support)
         return {
+            **averages,
             "accuracy": correct.sum(axis=1) / total,
-            "balanced_accuracy": _mean_of_defined(recall),
+            "balanced_accuracy": averages["macro_recall"],
             "qwk": 1 - total * (confusion * distance**2).sum(axis=(1, 2)) / (chance * distance**2).sum(axis=(1, 2)),
             "mae": (confusion * distance).sum(axis=(1, 2)) / total,
-            "macro_f1": _mean_of_defined(f1),
-            "macro_auc": _mean_of_defined(auc),
+            "macro_auc": _mean_of_defined(auc, np.ones_like(support)),
             "ece": np.abs(hits - confidence).sum(axis=1) / total,
             "brier": brier / total,
             "nll": nll / total,
-            "precision": correct / answered,
+            "precision": precision,
             "recall": recall,
             "f1": f1,
             "auc": auc,
+            "ap": ap,
             "support": support,
             "confusion": confusion,
             "bin_images": images,
@@ -136,19 +145,33 @@ def measure(given: Tally, weight: ArrayLike) -> dict[str, Floats]:
         }
 
 
-def _auc(ranking: Ranking, weights: Floats) -> Floats:
-    """Return (B,): the weighted share of (positive, negative) pairs in the right order, ties counting half."""
-    negative = np.zeros((len(weights), len(ranking.negative) + 1))
-    np.cumsum(weights[:, ranking.negative], axis=1, out=negative[:, 1:])
-    positive = weights[:, ranking.positive]
-    won = (positive * (negative[:, ranking.below] + negative[:, ranking.upto])).sum(axis=1) / 2
-    return np.asarray(won / (positive.sum(axis=1) * negative[:, -1]), dtype=np.float64)
+def _areas(ranking: Ranking, weights: Floats) -> Floats:
+    """Return (2, B): AUC and average precision (AP).
+
+    AUC is the share of (positive, negative) pairs in the right order, ties counting half. AP is the mean over the positives of the
+    precision at the threshold of their score, the area under the steps of the precision-recall curve.
+    """
+    own = weights[:, ranking.positive]
+    negative, positive = _running(weights[:, ranking.negative]), _running(own)
+    below, total = negative[:, ranking.below], own.sum(axis=1)
+    auc = (own * (below + negative[:, ranking.upto])).sum(axis=1) / (2 * total * negative[:, -1])
+    true_positive = positive[:, -1:] - positive[:, ranking.lower]
+    answered = true_positive + negative[:, -1:] - below
+    ap = (own * true_positive / np.where(own > 0, answered, 1.0)).sum(axis=1) / total
+    return np.stack([auc, ap])
 
 
-def _mean_of_defined(values: Floats) -> Floats:
-    """Return (B,): the mean over the last axis, NaN left out."""
-    defined = ~np.isnan(values)
-    return np.asarray(np.where(defined, values, 0.0).sum(axis=-1) / defined.sum(axis=-1), dtype=np.float64)
+def _running(values: Floats) -> Floats:
+    """Return (B, n + 1): the sums of the first 0..n of ``values`` (B, n)."""
+    sums = np.zeros((len(values), values.shape[1] + 1))
+    np.cumsum(values, axis=1, out=sums[:, 1:])
+    return sums
+
+
+def _mean_of_defined(values: Floats, weight: Floats) -> Floats:
+    """Return (B,): the mean over the last axis by ``weight``, NaN left out."""
+    weights = np.where(np.isnan(values), 0.0, weight)
+    return np.asarray((np.where(np.isnan(values), 0.0, values) * weights).sum(axis=-1) / weights.sum(axis=-1), dtype=np.float64)
 
 
 def resamples(patients: int, *, replicates: int, seed: int, block: int = 64) -> Iterator[Floats]:
@@ -189,9 +212,9 @@ def roc(score: ArrayLike, positive: ArrayLike) -> tuple[Any, Any]:
     return rates[0], rates[1]
 
 
-def precision_recall(score: ArrayLike, positive: ArrayLike) -> tuple[Any, Any, float]:
-    """Return precision, recall and average precision of ``score`` (N,); ``positive`` (N,) must hold both outcomes."""
-    from sklearn.metrics import average_precision_score, precision_recall_curve
+def precision_recall(score: ArrayLike, positive: ArrayLike) -> tuple[Any, Any]:
+    """Return precision and recall along the thresholds of ``score`` (N,); ``positive`` (N,) must hold both outcomes."""
+    from sklearn.metrics import precision_recall_curve
 
     precision, recall, _ = precision_recall_curve(np.asarray(positive), np.asarray(score), drop_intermediate=True)
-    return precision, recall, float(average_precision_score(np.asarray(positive), np.asarray(score)))
+    return precision, recall

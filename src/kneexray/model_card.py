@@ -1,44 +1,62 @@
-"""A bundle's card as a page to read, in the form that model hubs expect (YAML front matter, then Markdown)."""
+"""A bundle's card as a page to read, in the form that model hubs expect: YAML front matter with the scores, then Markdown.
+
+Format: the Hugging Face model card (huggingface.co/docs/hub/model-cards), scores as its ``model-index``. A folder with this page as
+``README.md`` can be uploaded as it is.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from kneexray.bundle import Card, MemberCard
+from kneexray.datasets.catalogue import CATALOGUE
+from kneexray.errors import DataError
 from kneexray.tasks import TASKS
 
 PAGE = "README.md"
-_NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "qwk": "quadratic weighted kappa",
-    "mae": "mean absolute error, grades",
-    "macro_f1": "macro F1",
-    "macro_auc": "macro AUC (one against the rest)",
-    "ece": "expected calibration error",
-    "brier": "Brier score",
-    "nll": "negative log likelihood",
-}
+NAMES: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
+    {
+        "accuracy": ("accuracy", "accuracy"),
+        "balanced_accuracy": ("balanced_accuracy", "balanced accuracy"),
+        "qwk": ("cohen_kappa", "quadratic weighted kappa"),
+        "mae": ("mae", "mean absolute error, grades"),
+        "macro_f1": ("f1", "macro F1"),
+        "macro_auc": ("roc_auc", "macro AUC (one against the rest)"),
+        "ece": ("expected_calibration_error", "expected calibration error"),
+        "brier": ("brier_score", "Brier score"),
+        "nll": ("log_loss", "negative log likelihood"),
+    }
+)
+"""Each metric of the main row: its type on the hub, and its name."""
+OA: MappingProxyType[str, tuple[str, str]] = MappingProxyType(
+    {
+        "auc": ("roc_auc", "OA (KL >= 2): AUC"),
+        "sensitivity": ("recall", "OA (KL >= 2): sensitivity"),
+        "specificity": ("specificity", "OA (KL >= 2): specificity"),
+    }
+)
+_KINDS = {"average": "on average", "per_class": "within each class"}
 
 
-def markdown(card: Card) -> str:
-    """Return the page of ``card``: what the model is for, how it was made, what it scored, and what it must not be used for."""
+def markdown(card: Card, evaluations: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Return the page of ``card``: what the model is for, how it was made, what it scored, and what it must not be used for.
+
+    ``evaluations`` are the contents of ``metrics.json`` of further evaluations of this very model: their scores go beside the card's.
+    Raises :class:`~kneexray.errors.DataError` for one of another model.
+    """
+    for evaluation in evaluations:
+        if evaluation["model_id"] != card.model_id:
+            raise DataError(f"the evaluation is of model {evaluation['model_id']}, the card of {card.model_id}; evaluate this model.")
     task, size = TASKS[card.task], card.input.size
-    rows = "\n".join(f"| {title} | {_interval(card.scores[name])} |" for name, title in _NAMES.items())
-    oa = card.scores.get("oa")
-    if oa:
-        rows += "".join(f"\n| OA (KL >= 2): {part} | {_interval(oa[part])} |" for part in ("auc", "sensitivity", "specificity"))
     grades = "\n".join(f"- **{task.display(i)}**: {meaning}" for i, meaning in enumerate(task.meanings))
     limits = "\n".join(f"- {sentence}" for sentence in card.limitations)
     mirrored = "averaged over the image and its mirror image" if card.mirrored_averaging else "of one pass"
-    return f"""---
-license: {card.licence.lower()}
-library_name: kneexray
-pipeline_tag: image-classification
-tags: [radiograph, knee, {card.task}, onnx]
----
+    scores = "\n".join(_further(evaluation) for evaluation in evaluations)
+    return f"""{_front_matter(card, evaluations)}
 # {card.model_id}
 
 {task.title} of one knee on a frontal radiograph. **For research use. Not a medical device.**
@@ -52,10 +70,8 @@ tags: [radiograph, knee, {card.task}, onnx]
 On {card.scores["n"]} images of {card.scores["n_patients"]} patients, answers {mirrored}: {card.scores_on}. Value and 95 % interval
 ({card.data.split_quality}-level bootstrap).
 
-| metric | value |
-|---|---|
-{rows}
-
+{_table(card.scores)}
+{scores}{_calibration(card)}
 ## How it was made
 
 - Data: {card.data.title}: {card.data.images} images of {card.data.patients} patients, split by {card.data.split_quality}.
@@ -76,6 +92,89 @@ from kneexray import Predictor
 for film in Predictor(models=["path/to/this/folder"], tasks=["{card.task}"]).predict(["films/"]):
     print(film.source, [prediction.label for prediction in film.predictions], [rejection.reason for rejection in film.rejections])
 ```
+{_citation(card)}"""
+
+
+def _front_matter(card: Card, evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """Return the YAML block; every text in it is quoted as JSON, which YAML reads."""
+    results = [_result(card, card.scores, name=card.data.title, split="validation")]
+    for evaluation in evaluations:
+        results.append(_result(card, evaluation, name=", ".join(evaluation["sources"]), split=", ".join(evaluation["splits"])))
+    types = list(dict.fromkeys(kind for kind, _ in NAMES.values()))
+    return "\n".join(
+        [
+            "---",
+            f"license: {card.licence.lower()}",
+            "library_name: kneexray",
+            "pipeline_tag: image-classification",
+            f"tags: {json.dumps(['radiograph', 'x-ray', 'knee', 'medical', card.task, 'onnx'])}",
+            f"metrics: {json.dumps(types)}",
+            "model-index:",
+            f"- name: {json.dumps(card.model_id)}",
+            "  results:",
+            *results,
+            "---",
+        ]
+    )
+
+
+def _result(card: Card, scores: Mapping[str, Any], *, name: str, split: str) -> str:
+    title = json.dumps(TASKS[card.task].title)
+    lines = [
+        f'  - task: {{"type": "image-classification", "name": {title}}}',
+        f'    dataset: {{"type": {json.dumps(_slug(name))}, "name": {json.dumps(name)}, "split": {json.dumps(split)}}}',
+        "    metrics:",
+    ]
+    for kind, metric, score in _scores(scores):
+        if score["value"] is not None:
+            bounds = "" if score["low"] is None else f", 95 % interval {score['low']:.3f} to {score['high']:.3f}"
+            lines.append(f'    - {{"type": {json.dumps(kind)}, "value": {score["value"]:.4f}, "name": {json.dumps(metric + bounds)}}}')
+    return "\n".join(lines)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "unknown"
+
+
+def _scores(scores: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield type, name and score of each metric that ``scores`` has."""
+    for name, (kind, title) in NAMES.items():
+        yield kind, title, scores[name]
+    for name, (kind, title) in OA.items() if scores.get("oa") else ():
+        yield kind, title, scores["oa"][name]
+
+
+def _table(scores: Mapping[str, Any]) -> str:
+    rows = "\n".join(f"| {title} | {_interval(score)} |" for _, title, score in _scores(scores))
+    return f"| metric | value |\n|---|---|\n{rows}"
+
+
+def _further(evaluation: Mapping[str, Any]) -> str:
+    data = f"{', '.join(evaluation['sources'])}, split {', '.join(evaluation['splits'])}"
+    unit = evaluation["bootstrap"]["unit"]
+    told = (
+        f"{evaluation['n']} images of {evaluation['n_patients']} {unit}s, split by {evaluation['split_quality']}; {unit}-level bootstrap."
+    )
+    return f"\n### On {data}\n\n{told}\n\n{_table(evaluation)}\n"
+
+
+def _calibration(card: Card) -> str:
+    found = card.scores.get("cross_fitted")
+    if not found:
+        return ""
+    rows = "\n".join(
+        f"| {entry['coverage']:.0%} {_KINDS[entry['kind']]} | {_interval(entry['measured'])} | {_interval(entry['mean_size'])} |"
+        for entry in found["sets"]
+    )
+    return f"""
+## Calibration and prediction sets
+
+Probabilities are calibrated by {found["scaling"]} scaling. On the same images, each fifth of the patients calibrated by the others:
+expected calibration error {_interval(found["ece"])}, negative log likelihood {_interval(found["nll"])}. Prediction sets, made alike:
+
+| asked for | held the true grade | mean size |
+|---|---|---|
+{rows}
 """
 
 
@@ -91,6 +190,11 @@ Trained by `{member.command}` from {member.starting_point} ({member.starting_poi
 {json.dumps(recipe, indent=1)}
 ```
 """
+
+
+def _citation(card: Card) -> str:
+    source = next((data for data in CATALOGUE.values() if data.title == card.data.title), None)
+    return f"\n## Cite\n\nThe data: {source.citation} {source.url}\n" if source else ""
 
 
 def _interval(score: Mapping[str, Any]) -> str:

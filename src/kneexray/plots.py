@@ -20,10 +20,12 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from kneexray import metrics
-from kneexray.evaluate import EvaluationInput
+from kneexray.evaluation_input import EvaluationInput
 from kneexray.tasks import get_task
 
 INK, MUTED, RULE, PAPER = "#1f2328", "#59636e", "#d1d9e0", "#ffffff"
+ON_CELL = "#fefefe"
+"""Of text on a dark cell: white in whatever theme, unlike :data:`PAPER`."""
 SERIES = ("#0072b2", "#3d9bd1", "#009e73", "#c88a00", "#d55e00")
 CELL = "#0b4f8a"
 _STYLES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (8, 2)))
@@ -61,7 +63,7 @@ _STYLE = MappingProxyType(
 def draw(evaluation: dict[str, Any], inputs: EvaluationInput) -> dict[str, Figure]:
     """Return the figures of ``evaluation`` by file stem; ``inputs`` are the rows that it was made from."""
     with style():
-        figures = {
+        return {
             "confusion_counts": _confusion(evaluation, shares=False),
             "confusion_shares": _confusion(evaluation, shares=True),
             "per_class": _per_class(evaluation),
@@ -69,7 +71,6 @@ def draw(evaluation: dict[str, Any], inputs: EvaluationInput) -> dict[str, Figur
             "roc": _roc(evaluation, inputs),
             "precision_recall": _precision_recall(evaluation, inputs),
         }
-    return figures
 
 
 def style() -> AbstractContextManager[None]:
@@ -118,7 +119,7 @@ def _confusion(evaluation: dict[str, Any], *, shares: bool) -> Figure:
     for (row, column), value in np.ndenumerate(share):
         axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, color=CELL, alpha=value, lw=0))
         text = (f"{value:.0%}" if total[row, 0] else "–") if shares else f"{counts[row, column]:.0f}"
-        color = PAPER if value > 0.65 else INK if value else MUTED
+        color = ON_CELL if value > 0.65 else INK if value else MUTED
         axes.text(column, row, text, ha="center", va="center", weight="bold" if row == column else "normal", color=color)
     edges = np.arange(len(names) + 1) - 0.5
     axes.hlines(edges, edges[0], edges[-1], color=RULE, lw=0.8)
@@ -185,8 +186,7 @@ def _roc(evaluation: dict[str, Any], inputs: EvaluationInput) -> Figure:
         if auc["value"] is None:
             continue
         false_rate, true_rate = metrics.roc(inputs.probabilities[:, place], np.asarray(inputs.target) == place)
-        bounds = "" if auc["low"] is None else f" ({auc['low']:.2f}–{auc['high']:.2f})"
-        axes.plot(false_rate, true_rate, label=f"{name}: AUC {auc['value']:.2f}{bounds}", **look)
+        axes.plot(false_rate, true_rate, label=f"{name}: AUC {_bounded(auc)}", **look)
     axes.set(xlabel="1 − specificity", ylabel="Sensitivity")
     return _finish(figure, axes)
 
@@ -197,11 +197,15 @@ def _precision_recall(evaluation: dict[str, Any], inputs: EvaluationInput) -> Fi
     for place, (name, row, look) in enumerate(zip(_names(evaluation), rows, _looks(len(rows)), strict=True)):
         if row["auc"]["value"] is None:
             continue
-        precision, recall, average = metrics.precision_recall(inputs.probabilities[:, place], np.asarray(inputs.target) == place)
-        label = f"{name}: AP {average:.2f} (share {row['support'] / evaluation['n']:.2f})"
+        precision, recall = metrics.precision_recall(inputs.probabilities[:, place], np.asarray(inputs.target) == place)
+        label = f"{name}: AP {_bounded(row['ap'])}, share {row['support'] / evaluation['n']:.2f}"
         axes.plot(recall, precision, label=label, drawstyle="steps-post", **look)
     axes.set(xlabel="Recall", ylabel="Precision")
     return _finish(figure, axes)
+
+
+def _bounded(value: dict[str, float | None]) -> str:
+    return f"{value['value']:.2f}" + ("" if value["low"] is None else f" ({value['low']:.2f}–{value['high']:.2f})")
 
 
 def _looks(classes: int) -> list[dict[str, Any]]:

@@ -15,9 +15,10 @@ import numpy as np
 
 from kneexray import roi
 from kneexray.bundle import Bundle, open_bundle, shipped
-from kneexray.calibrate import merge, threshold_at
+from kneexray.calibrate import merge
+from kneexray.conformal import prediction_set
 from kneexray.errors import ConfigError, KneeXRayError
-from kneexray.explain import heatmap_from_cam
+from kneexray.explain import heatmap_from_cam, on_box
 from kneexray.preprocess import batch
 from kneexray.read import find_sources
 from kneexray.session import Session
@@ -25,6 +26,11 @@ from kneexray.tasks import Task, get_task
 from kneexray.types import FilmResult, Knee, Prediction, Rejection, Study
 
 logger = logging.getLogger(__name__)
+
+NO_MAP = "this model has no class map: there is no heatmap"
+
+HEATMAP = (64, 64)
+"""Height and width of a prediction's heatmap, over the whole of the knee's box."""
 
 
 class Readable(Protocol):
@@ -42,8 +48,9 @@ class Predictor:
     """Grades films. Threads may share it, and it can be pickled to other processes.
 
     ``tasks`` are names of :data:`kneexray.tasks.TASKS`; a derived one (OA) is answered by the model of the task that it
-    derives from. ``models`` are bundle folders that replace the shipped models of their tasks. ``threads`` is how many
-    cores one network call uses (0: all).
+    derives from. ``models`` are bundle folders that replace the shipped models of their tasks. Prediction sets hold the true
+    grade with probability ``coverage``; with ``per_class`` within every true grade, not only on average. ``threads`` is how
+    many cores one network call uses (0: all).
 
     Raises :class:`~kneexray.errors.BundleError` for a task without a model and :class:`~kneexray.errors.ConfigError`
     for an unknown task or a coverage out of range.
@@ -56,6 +63,7 @@ class Predictor:
         models: Sequence[str | Path] = (),
         roi_mode: roi.Mode = "auto",
         coverage: float = 0.9,
+        per_class: bool = False,
         heatmaps: bool = True,
         threads: int = 0,
     ) -> None:
@@ -64,6 +72,7 @@ class Predictor:
             "models": tuple(models),
             "roi_mode": roi_mode,
             "coverage": coverage,
+            "per_class": per_class,
             "heatmaps": heatmaps,
             "threads": threads,
         }
@@ -74,7 +83,7 @@ class Predictor:
         self.graders: list[Grader] = []
         for base, asked in _by_model([get_task(name) for name in dict.fromkeys(tasks)]).items():
             bundle = given.pop(base, None) or open_bundle(shipped(base))
-            self.graders.append(Grader(bundle, asked, coverage=coverage, heatmaps=heatmaps, threads=threads))
+            self.graders.append(Grader(bundle, asked, coverage=coverage, per_class=per_class, heatmaps=heatmaps, threads=threads))
         if given:
             raise ConfigError(
                 f"--model: the model(s) for task {', '.join(given)} answer none of the tasks asked "
@@ -116,11 +125,9 @@ class Predictor:
         for number, study in enumerate(studies):
             for radiograph in study.radiographs:
                 found = roi.find_knees(radiograph, mode=self.roi_mode)
-                if isinstance(found, Rejection):
-                    rejections[number].append(found)
-                else:
-                    knees.extend(found)
-                    owners.extend([number] * len(found))
+                rejections[number].extend(found.rejections)
+                knees.extend(found.knees)
+                owners.extend([number] * len(found.knees))
         answers: list[list[Prediction]] = [[] for _ in studies]
         if knees:
             per_grader = [grader.grade(knees) for grader in self.graders]
@@ -181,30 +188,33 @@ class Predictor:
 class Grader:
     """One model and the tasks that it answers."""
 
-    def __init__(self, bundle: Bundle, tasks: Sequence[Task], *, coverage: float, heatmaps: bool, threads: int) -> None:
+    def __init__(
+        self, bundle: Bundle, tasks: Sequence[Task], *, coverage: float, per_class: bool = False, heatmaps: bool, threads: int
+    ) -> None:
         self.bundle = bundle
         self.tasks = tuple(tasks)
         self.coverage = coverage
         self.heatmaps = heatmaps
         self.calibration = bundle.calibration
-        for task in self.tasks:
-            threshold_at(self.calibration.thresholds.get(task.name, ()), coverage)
+        self._limits = {task.name: self.calibration.limits(task.name, coverage=coverage, per_class=per_class) for task in self.tasks}
+        self._notes = (NO_MAP,) if heatmaps and not bundle.card.class_map else ()
         self.session = Session(bundle, threads=threads)
 
     def grade(self, knees: Sequence[Knee]) -> list[list[Prediction]]:
         """Return, for each knee, one prediction a task."""
         logits, cam = self.session.run(batch(knees, self.bundle.geometry), cam=self.heatmaps)
         probabilities = self.calibration.apply(logits)  # (N, K)
+        seen = self.bundle.geometry.window((0, 0, 1, 1))
         out: list[list[Prediction]] = []
         for i, knee in enumerate(knees):
             heatmap = None
             if cam is not None:
-                heatmap = heatmap_from_cam(cam[i, int(probabilities[i].argmax())])
+                heatmap = on_box(heatmap_from_cam(cam[i, int(probabilities[i].argmax())]), window=seen, shape=HEATMAP)
                 heatmap = np.ascontiguousarray(heatmap[:, ::-1]) if knee.mirrored else heatmap
-            out.append([self._answer(task, knee, probabilities[i], heatmap) for task in self.tasks])
+            out.append([self._answer(task, knee, logits[i], probabilities[i], heatmap) for task in self.tasks])
         return out
 
-    def _answer(self, task: Task, knee: Knee, probabilities: np.ndarray, heatmap: np.ndarray | None) -> Prediction:
+    def _answer(self, task: Task, knee: Knee, logits: np.ndarray, probabilities: np.ndarray, heatmap: np.ndarray | None) -> Prediction:
         if task.derived is not None:
             probabilities = merge(probabilities, first_positive=task.derived[1])
         return Prediction(
@@ -212,12 +222,13 @@ class Grader:
             labels=task.labels,
             probabilities=probabilities,
             grade=int(probabilities.argmax()),
-            prediction_set=self.calibration.prediction_set(probabilities, task=task.name, coverage=self.coverage),
+            prediction_set=prediction_set(probabilities, self._limits[task.name], ordinal=self.calibration.ordinal),
             coverage=self.coverage,
             knee=knee,
             model_id=self.bundle.card.model_id,
             heatmap=heatmap,
-            warnings=(*knee.radiograph.warnings, *knee.warnings),
+            warnings=(*knee.radiograph.warnings, *knee.warnings, *self._notes),
+            logits=None if task.derived is not None else logits,
         )
 
 

@@ -1,8 +1,8 @@
 """``predictions.parquet``: a model's stored answers, one knee a row, from which every figure can be made again.
 
-Columns: ``file, label, task, patient_id, side, split, source, probabilities, grade, logits, model_id, split_quality``; ``label`` and
-``grade`` are the labels' names, ``probabilities`` and ``logits`` lists in the labels' order. Files of other tools may hold
-``p_0, p_1 ...`` in place of ``probabilities``, and need only ``file, label, task`` beside them.
+Columns: ``file, label, task, patient_id, side, split, source, probabilities, grade, logits, model_id, split_quality``, and where known
+``sha256, sex, width, height``; ``label`` and ``grade`` are the labels' names, ``probabilities`` and ``logits`` lists in the labels'
+order. Files of other tools may hold ``p_0, p_1 ...`` in place of ``probabilities``, and need only ``file, label, task`` beside them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneexray.errors import DataError, MissingExtraError, OutputError, choices
-from kneexray.evaluate import SPLIT_QUALITY, EvaluationInput, Invalid, leave_out, usable
+from kneexray.evaluation_input import FACTS, SPLIT_QUALITY, EvaluationInput, Invalid, leave_out, usable
 from kneexray.tasks import TASKS, Task, get_task
 
 _NEEDED = ("file", "label", "task")
-_OPTIONAL = ("patient_id", "side", "split", "source", "model_id", "split_quality", "probabilities", "logits")
+_OPTIONAL = ("patient_id", "side", "split", "source", "model_id", "split_quality", "probabilities", "logits", *FACTS)
 
 
 def read_predictions(path: Path | str, *, task: str | None = None, invalid: Invalid = "raise") -> EvaluationInput:
@@ -64,6 +64,8 @@ def write_predictions(path: Path | str, inputs: EvaluationInput) -> None:
     columns = {"file": list(inputs.file), "label": truth, "task": [inputs.task] * n, **texts, "grade": answer}
     columns |= {"model_id": [inputs.model_id] * n, "split_quality": [inputs.split_quality] * n}
     arrays = {name: pyarrow.array(values, pyarrow.string()) for name, values in columns.items()}
+    kinds = {str: pyarrow.string(), int: pyarrow.int64()}
+    arrays |= {name: pyarrow.array(values, kinds[FACTS[name]]) for name, values in inputs.facts.items()}
     lists = pyarrow.list_(pyarrow.float64())
     arrays["probabilities"] = pyarrow.array(np.asarray(inputs.probabilities, dtype=np.float64).tolist(), lists)
     arrays["logits"] = pyarrow.nulls(n, lists) if inputs.logits is None else pyarrow.array(inputs.logits.tolist(), lists)
@@ -122,6 +124,7 @@ def _inputs(columns: dict[str, list[Any]], task: Task, *, invalid: Invalid) -> E
         split=_texts(columns, "split", n),
         source=_texts(columns, "source", n),
         logits=_logits(columns, task),
+        facts={name: _facts(columns, name) for name in FACTS if name in columns},
     )
     unknown = {
         row: choices("label", columns["label"][row], task.labels) if columns["label"][row] is not None else "it has no label"
@@ -133,6 +136,13 @@ def _inputs(columns: dict[str, list[Any]], task: Task, *, invalid: Invalid) -> E
 
 def _texts(columns: dict[str, list[Any]], name: str, n: int) -> list[str | None]:
     return [None if value is None else str(value) for value in columns.get(name, [None] * n)]
+
+
+def _facts(columns: dict[str, list[Any]], name: str) -> list[Any]:
+    try:
+        return [None if value is None else FACTS[name](value) for value in columns[name]]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"column {name} holds a value that is no {FACTS[name].__name__} ({error})") from None
 
 
 def _one(columns: dict[str, list[Any]], name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,22 +27,26 @@ class Session:
     def load(self) -> Session:
         """Load the network now rather than at the first image. Raises :class:`BundleError` where the engine refuses it."""
         if self._engine is None:
-            import onnxruntime as ort
-
-            options = ort.SessionOptions()
-            options.intra_op_num_threads = self.threads
-            options.inter_op_num_threads = 1
-            options.log_severity_level = 3
-            try:
-                self._engine = ort.InferenceSession(str(self.bundle.network), options, providers=["CPUExecutionProvider"])
-            except Exception as error:  # onnxruntime's own exceptions share no public base
-                raise BundleError(
-                    f"{self.bundle.network}: onnxruntime {ort.__version__} cannot load it ({error}). Upgrade onnxruntime."
-                ) from error
+            self._engine = open_engine(self.bundle.network, threads=self.threads)
         return self
 
     def run(self, images: NDArray[np.float32], *, cam: bool = True) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return logits (N, K) and class maps (N, K, h, w), or None for the maps when ``cam`` is false, of images (N, 1, H, W)."""
+        """Return logits (N, K) and class maps (N, K, h, w), None where ``cam`` is false or the model has none, of images (N, 1, H, W)."""
         self.load()
+        cam = cam and self.bundle.card.class_map
         outputs = self._engine.run(["logits", "cam"] if cam else ["logits"], {"image": images})
         return outputs[0], outputs[1] if cam else None
+
+
+def open_engine(network: Path, *, threads: int) -> Any:
+    """Return onnxruntime's session of an ONNX file. Raises :class:`BundleError` where the engine refuses it."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(str(network), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no public base
+        raise BundleError(f"{network}: onnxruntime {ort.__version__} cannot load it ({error}). Upgrade onnxruntime.") from error

@@ -14,7 +14,10 @@ from kneexray.errors import ConfigError, choices
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A coded concept: value, coding scheme designator and meaning (DICOM PS3.16, section 8)."""
+    """A coded concept: value, coding scheme designator and meaning (DICOM PS3.16, section 8).
+
+    ``99KNEEXRAY`` is this package's own scheme, for what no public scheme that could be checked has a code for.
+    """
 
     value: str
     scheme: str
@@ -25,7 +28,8 @@ class Code:
 class Task:
     """One question asked of a knee.
 
-    ``labels`` are the canonical names, in order; ``meanings`` the plain words for each. ``synonyms`` maps further
+    ``labels`` are the canonical names, in order; ``meanings`` the plain words for each. ``concept`` codes the question and
+    ``codes`` the answer of each label. ``synonyms`` maps further
     spellings (lower case, letters and digits only) to a label. ``derived`` is (task, first positive grade) when the
     task needs no model of its own: OA is KL >= 2.
     """
@@ -35,6 +39,7 @@ class Task:
     labels: tuple[str, ...]
     meanings: tuple[str, ...]
     ordinal: bool
+    concept: Code
     codes: tuple[Code, ...]
     synonyms: MappingProxyType[str, str] = field(default_factory=lambda: MappingProxyType({}))
     derived: tuple[str, int] | None = None
@@ -50,7 +55,7 @@ class Task:
         return f"KL {self.labels[grade]}" if self.name == "kl" else self.labels[grade]
 
 
-_SCT = "SCT"
+_SCT, _OWN = "SCT", "99KNEEXRAY"
 
 
 def _kl_synonyms() -> MappingProxyType[str, str]:
@@ -76,7 +81,8 @@ TASKS: MappingProxyType[str, Task] = MappingProxyType(
                 "severe: large osteophytes, marked narrowing, severe sclerosis, bone-end deformity",
             ),
             ordinal=True,
-            codes=(),
+            concept=Code("KL", _OWN, "Kellgren-Lawrence grade"),
+            codes=tuple(Code(f"KL{grade}", _OWN, f"Kellgren-Lawrence grade {grade}") for grade in range(5)),
             synonyms=_kl_synonyms(),
         ),
         "oa": Task(
@@ -85,7 +91,8 @@ TASKS: MappingProxyType[str, Task] = MappingProxyType(
             labels=("no", "yes"),
             meanings=("no radiographic osteoarthritis (KL 0-1)", "radiographic osteoarthritis (KL 2-4)"),
             ordinal=True,
-            codes=(Code("260385009", _SCT, "Negative"), Code("239873007", _SCT, "Osteoarthritis of knee")),
+            concept=Code("OA", _OWN, "Radiographic knee osteoarthritis (KL >= 2)"),
+            codes=(Code("272519000", _SCT, "Absent"), Code("52101004", _SCT, "Present")),
             synonyms=MappingProxyType(
                 {"normal": "no", "healthy": "no", "negative": "no", "osteoarthritis": "yes", "oa": "yes", "positive": "yes"}
             ),
@@ -97,6 +104,7 @@ TASKS: MappingProxyType[str, Task] = MappingProxyType(
             labels=("normal", "osteopenia", "osteoporosis"),
             meanings=("normal: T-score -1 or above", "osteopenia: T-score between -1 and -2.5", "osteoporosis: T-score -2.5 or below"),
             ordinal=True,
+            concept=Code("BDC", _OWN, "Bone density class"),
             codes=(Code("17621005", _SCT, "Normal"), Code("312894000", _SCT, "Osteopenia"), Code("64859006", _SCT, "Osteoporosis")),
             synonyms=MappingProxyType(
                 {"healthy": "normal", "osteophenia": "osteopenia", "osteopenic": "osteopenia", "osteoporotic": "osteoporosis"}
@@ -104,6 +112,23 @@ TASKS: MappingProxyType[str, Task] = MappingProxyType(
         ),
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """Something measured on a knee: what people call it, and its code."""
+
+    title: str
+    code: Code
+
+
+MEASUREMENTS: MappingProxyType[str, Quantity] = MappingProxyType(
+    {
+        "jsw_medial": Quantity("Joint space width, medial", Code("JSW-MED", _OWN, "Minimum medial tibiofemoral joint space width")),
+        "jsw_lateral": Quantity("Joint space width, lateral", Code("JSW-LAT", _OWN, "Minimum lateral tibiofemoral joint space width")),
+    }
+)
+"""What :attr:`kneexray.types.Knee.measurements` may hold."""
 
 
 def get_task(name: str) -> Task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -25,13 +26,30 @@ REASONS: MappingProxyType[str, str] = MappingProxyType(
         "no_pixels": "a DICOM object without an image",
         "unsafe_archive": "an archive with members that may not be opened",
         "blank": "the image holds (almost) one value only",
-        "not_a_knee": "the image does not look like an AP knee radiograph",
-        "no_knee_found": "no tibiofemoral joint was found on the film",
+        "not_a_knee": "no AP knee was found on the image",
+        "not_ap": "a knee, but not in AP view",
+        "several_views": "a further view on a film whose AP knees are graded, or more than two knees",
+        "implant": "the knee bears an implant",
+        "rotated": "the knee is turned on the film by more than is tolerated",
+        "cut_off": "the joint reaches beyond the film's edge",
+        "clipped": "much of the joint is all white or all black",
+        "too_dark": "the joint shows too few grey values",
         "too_small": "the knee has too few pixels to grade",
         "failed": "an unexpected failure while this file was graded",
     }
 )
 """Why an image got no grade: the code that files carry, and its plain meaning. Reports list both."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DicomContext:
+    """The study, series and patient that a DICOM film belongs to, for objects that go into the same study.
+
+    ``attributes`` maps DICOM keywords to values as the file encodes them, undecoded, so that they are copied to the bit. They name
+    the patient: they are left out of what this prints as, and belong in no log and no report.
+    """
+
+    attributes: Mapping[str, bytes] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +59,8 @@ class Radiograph:
     ``pixels`` is (H, W) float32 in [0, 1] in the sense of MONOCHROME2: bone is bright (DICOM PS3.3 C.7.6.3.1.2).
     ``pixel_spacing`` is (between rows, between columns) in mm at the plane that ``pixel_spacing_source`` names
     (``PixelSpacing``, ``ImagerPixelSpacing`` or ``NominalScannedPixelSpacing``). ``source`` is the path as given; a
-    member of an archive is ``archive.zip!/member.png``. ``frame`` counts from 0 in multi-frame objects.
+    member of an archive is ``archive.zip!/member.png``. ``frame`` counts from 0 in multi-frame objects. ``dicom`` is there for
+    films that come as DICOM.
     """
 
     pixels: NDArray[np.float32]
@@ -53,6 +72,7 @@ class Radiograph:
     sop_instance_uid: str | None = None
     frame: int | None = None
     warnings: tuple[str, ...] = ()
+    dicom: DicomContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +83,7 @@ class Rejection:
     reason: str
     detail: str
     sop_instance_uid: str | None = None
+    dicom: DicomContext | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.reason not in REASONS:
@@ -76,6 +97,15 @@ class Study:
     source: str
     radiographs: tuple[Radiograph, ...] = ()
     rejections: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A length on a knee: ``name`` is a key of :data:`kneexray.tasks.MEASUREMENTS`; ``unit`` 1 means a share of the condyles' width."""
+
+    name: str
+    value: float
+    unit: Literal["mm", "1"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +124,7 @@ class Knee:
     mirrored: bool = False
     score: float = 1.0
     warnings: tuple[str, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +134,7 @@ class Prediction:
     ``probabilities`` is (K,) float64, sums to 1, in the order of ``labels``; ``grade`` indexes them. ``prediction_set``
     holds the indices that together contain the true one with probability ``coverage`` (conformal; contiguous for
     ordinal tasks). ``heatmap`` is (h, w) float32 in [0, 1] over the knee's box as it lies on the film (un-mirrored), or None.
+    ``logits`` (K,) are what the network said before calibration; None for a task derived from another.
     """
 
     task: str
@@ -115,6 +147,7 @@ class Prediction:
     model_id: str
     heatmap: NDArray[np.float32] | None = None
     warnings: tuple[str, ...] = ()
+    logits: NDArray[np.float32] | None = None
 
     @property
     def label(self) -> str:

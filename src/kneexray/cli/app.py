@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kneexray import __version__
-from kneexray.cli import data, demo, evaluate, export, info, predict, train
+from kneexray.cli import card, compare, data, demo, evaluate, explain, export, info, predict, train
 from kneexray.errors import ConfigError, KneeXRayError
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
@@ -22,7 +22,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Grade knee radiographs, and make, audit and evaluate the models that do it. For research use; not a medical device.",
 )
-for command in (demo.demo, info.info, predict.predict, train.train, evaluate.evaluate, export.export):
+for command in (
+    demo.demo,
+    info.info,
+    predict.predict,
+    train.train,
+    evaluate.evaluate,
+    compare.compare,
+    explain.explain,
+    export.export,
+    card.card,
+):
     app.command()(command)
 app.add_typer(data.app, name="data")
 

@@ -13,12 +13,12 @@ import typer
 
 from kneexray import __version__
 from kneexray.errors import ConfigError, choices
+from kneexray.writers import DEFAULT_FORMATS, WRITERS
 
 if TYPE_CHECKING:
     from kneexray.roi import Mode
     from kneexray.types import FilmResult
 
-DEFAULT_FORMATS = "csv,json,html"
 UNANSWERED = frozenset({"not_found", "no_permission", "failed"})
 """Reasons that are no answer about an image: the command then exits with 1."""
 
@@ -29,9 +29,10 @@ def predict(
     out: Annotated[Path, typer.Option("--out", help="The folder to write reports into.")],
     task: Annotated[str, typer.Option(help="What to grade, separated by commas: kl, oa.")] = "kl",
     model: Annotated[list[Path] | None, typer.Option(help="A bundle in place of the model that ships for its task.")] = None,
-    formats: Annotated[str, typer.Option("--format", help="Which files to write, separated by commas.")] = DEFAULT_FORMATS,
+    formats: Annotated[str, typer.Option("--format", help=f"Which files to write: {', '.join(WRITERS)}.")] = ",".join(DEFAULT_FORMATS),
     roi: Annotated[str, typer.Option(help="auto: decide whether the image is the crop of one knee; whole: it is.")] = "auto",
     coverage: Annotated[float, typer.Option(help="How often the prediction set shall hold the true grade: 0.5 to 0.99, or 1.")] = 0.9,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Hold --coverage within every true grade, not only on average.")] = False,
     heatmap: Annotated[bool, typer.Option(help="Draw where the model looked.")] = True,
     jobs: Annotated[int, typer.Option(min=0, help="Threads (0: one a core).")] = 0,
 ) -> None:
@@ -46,6 +47,7 @@ def predict(
             models=model or (),
             roi_mode=roi_mode(roi),
             coverage=coverage,
+            per_class=per_class,
             heatmaps=heatmap,
         )
     )
@@ -56,7 +58,7 @@ def grade_into(
     out: Path,
     *,
     tasks: Sequence[str] = ("kl",),
-    formats: Sequence[str] = tuple(DEFAULT_FORMATS.split(",")),
+    formats: Sequence[str] = DEFAULT_FORMATS,
     jobs: int = 0,
     **options: Any,
 ) -> int:
@@ -90,7 +92,7 @@ def grade_into(
                 command=sys.argv,
                 config={"paths": [str(path) for path in paths], "tasks": tasks, "formats": formats, "jobs": jobs, **options},
                 inputs={grader.bundle.card.model_id: grader.bundle.card.sha256 for grader in predictor.graders},
-                outputs={"counts": dict(counts)},
+                outputs={"counts": dict(counts), "notes": writer.notes},
                 started=started,
                 finished=datetime.now(UTC),
                 environment=environment,
@@ -99,6 +101,8 @@ def grade_into(
     refused = {reason: n for reason, n in counts.items() if reason not in ("films", "graded")}
     listed = ", ".join(f"{n} {reason}" for reason, n in sorted(refused.items())) or "none"
     typer.echo(f"{counts['films']} file(s): {counts['graded']} knee(s) graded; refused: {listed} -> {out}")
+    for note in writer.notes:
+        typer.echo(note)
     typer.echo("For research use. Not a medical device.")
     return 1 if UNANSWERED & refused.keys() else 0
 

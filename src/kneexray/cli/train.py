@@ -15,6 +15,7 @@ def train(
     data: Annotated[Path, typer.Option("--data", help="A manifest, or a folder train/ val/ of class folders.")],
     out: Annotated[Path, typer.Option("--out", help="The run folder to write.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Change one value of the recipe: key.subkey=value.")] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Write pictures of augmented batches into OUT/preview and stop.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run left off.")] = False,
 ) -> None:
     """Train a model as RECIPE says, on the splits 'train' and 'val' of the data."""
@@ -28,8 +29,14 @@ def train(
     if not logging.getLogger().isEnabledFor(logging.INFO):  # it sets its own level when it is imported
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     config = configs.load(recipe, overrides=overrides or ())
-    manifest = manifests.load(data, task=config.task)
-    record = run_training(config, manifest, out, command=sys.argv, resume=resume, progress=sys.stderr.isatty())
+    manifest, *also = (manifests.load(data, task=task) for task in config.tasks)
+    if preview:
+        from kneexray.train.preview import write_preview
+
+        for path in write_preview(config, [manifest, *also], out / "preview"):
+            typer.echo(path)
+        return
+    record = run_training(config, manifest, out, command=sys.argv, also=also, resume=resume, progress=sys.stderr.isatty())
     best = record["outputs"]["best"]
     typer.echo(
         f"best epoch {best['epoch']}: accuracy {best['val_accuracy']:.3f}, QWK {best['val_qwk']:.3f}, MAE {best['val_mae']:.3f} "

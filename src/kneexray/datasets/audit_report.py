@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 from types import MappingProxyType
 
 import numpy as np
@@ -19,6 +16,7 @@ from numpy.typing import NDArray
 from kneexray.datasets.audit import SMALLEST, Audit, to_dict
 from kneexray.datasets.items import Item
 from kneexray.datasets.register import FEWEST_POINTS, LEAST_AGREEMENT
+from kneexray.page import Table, caution, data_uri, page, table, tile
 from kneexray.read import read_bytes
 from kneexray.writers.output import OutputFile, make_folder
 
@@ -41,6 +39,7 @@ DEFINITIONS: MappingProxyType[str, str] = MappingProxyType(
         "Suspicious": f"Images that cannot be read, are (almost) constant, look inverted, or have fewer than {SMALLEST} pixels on a side.",
     }
 )
+NOTHING = "No copy across splits, no label conflict, no confound and no suspicious image was found."
 _LEAKS: MappingProxyType[str, str] = MappingProxyType(
     {
         "exact": "identical images in more than one split",
@@ -80,18 +79,18 @@ def verdict(found: Audit) -> list[str]:
 
 def render(found: Audit, *, title: str, provenance: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return the HTML page, pictures included."""
-    template = Template((resources.files("kneexray") / "templates" / "audit.html").read_text(encoding="utf-8"))
     labels = Counter(_label(item) or "without a label" for item in found.items)
     splits = Counter(item.split for item in found.items if item.split)
-    subtitle = f"{len(found.items):,} images: {_counted(labels)}." + (f" Splits: {_counted(splits)}." if splits else "")
-    return template.substitute(
-        title=escape(f"Audit of {title}"),
-        subtitle=escape(subtitle),
-        verdict=_verdict(found),
+    return page(
+        "audit",
+        title=f"Audit of {title}",
+        subtitle=[f"{len(found.items):,} images: {_counted(labels)}." + (f" Splits: {_counted(splits)}." if splits else "")],
+        how="How this was found",
+        facts=(provenance, DEFINITIONS),
+        footer="Made by KneeXRay; the same findings, all of them, are in audit.json.",
+        verdict=caution("To be mended before anything is trained or judged on these images", verdict(found)) or f"<p>{NOTHING}</p>",
         headline="\n".join(_tiles(found)),
         sections="\n".join(_sections(found)),
-        provenance=_pairs(provenance),
-        definitions=_pairs(DEFINITIONS),
     )
 
 
@@ -106,14 +105,7 @@ def _tiles(found: Audit) -> Iterable[str]:
         ("Suspicious", len(found.suspicious), "images"),
     )
     for name, number, unit in rows:
-        yield f"<div><dt>{name}</dt><dd><strong>{number:,}</strong><small>{unit}</small></dd></div>"
-
-
-def _verdict(found: Audit) -> str:
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in verdict(found))
-    if not items:
-        return "<p>No copy across splits, no label conflict, no confound and no suspicious image was found.</p>"
-    return f'<div class="caution"><strong>To be mended before anything is trained or judged on these images</strong><ul>{items}</ul></div>'
+        yield tile(name, f"{number:,}", unit)
 
 
 def _sections(found: Audit) -> Iterable[str]:
@@ -206,25 +198,19 @@ def _jpeg(pixels: NDArray[np.float32]) -> str:
     image.thumbnail((2 * _HEIGHT, _HEIGHT))
     data = io.BytesIO()
     image.save(data, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+    return data_uri(data.getvalue())
 
 
 def _confounds(found: Audit) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(c.feature)}</td><td>{c.balanced_accuracy:.3f}</td><td>{c.chance:.3f}</td><td>{c.p_value:.3f}</td>"
-        f"<td>{'yes' if c.found else 'no'}</td></tr>"
+    rows = tuple(
+        (c.feature, f"{c.balanced_accuracy:.3f}", f"{c.chance:.3f}", f"{c.p_value:.3f}", "yes" if c.found else "no")
         for c in found.confounds
     )
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("Known of the file", "Balanced accuracy", "Chance", "p", "Confounded"))
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return table(Table("", ("Known of the file", "Balanced accuracy", "Chance", "p", "Confounded"), rows))
 
 
 def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n:,} {name}" for name, n in sorted(counts.items()))
-
-
-def _pairs(pairs: Mapping[str, str]) -> str:
-    return "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in pairs.items())
 
 
 def _write(path: Path, text: str) -> None:

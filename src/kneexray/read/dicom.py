@@ -8,7 +8,7 @@ from kneexray.read.dicom_display import to_display
 from kneexray.read.dicom_frames import Frame, PixelFormat, frames, pixel_format
 from kneexray.read.dicom_header import Header, Parsed, parse
 from kneexray.read.limits import Limits
-from kneexray.types import Radiograph, Rejection, Study
+from kneexray.types import DicomContext, Radiograph, Rejection, Study
 
 Warnings = tuple[str, ...]
 
@@ -19,30 +19,33 @@ def read_dicom(data: bytes, *, source: str, limits: Limits) -> Study:
     Never raises for bad content. No detail or warning quotes a value of an attribute of the patient.
     """
     uid: str | None = None
+    context: DicomContext | None = None
     radiographs: list[Radiograph] = []
     rejections: list[Rejection] = []
     try:
         parsed = parse(data, limits=limits)
         uid = parsed.header.text("SOPInstanceUID") or None
         form, warnings = _checked(parsed, limits, bare=data[128:132] != b"DICM" and data[:4] != b"DICM")
+        context = parsed.context()  # from here on it is a film: what is none gets no answer in its study
         assert parsed.pixel_data is not None
         for index, frame in enumerate(frames(parsed.pixel_data, form, parsed.header, transfer_syntax=parsed.transfer_syntax)):
             number = index if form.frames > 1 else None
             if isinstance(frame, ReadError):
                 detail = frame.detail if number is None else f"frame {number}: {frame.detail}"
-                rejections.append(Rejection(source, frame.reason, detail, uid))
+                rejections.append(Rejection(source, frame.reason, detail, uid, context))
             else:
                 header = parsed.header.frame(index)
-                radiographs.append(_radiograph(frame, form, header, source=source, index=number, warnings=warnings))
+                radiographs.append(_radiograph(frame, form, header, source=source, index=number, warnings=warnings, dicom=context))
     except ReadError as error:
-        rejections.append(Rejection(source, error.reason, error.detail, uid))
+        rejections.append(Rejection(source, error.reason, error.detail, uid, context))
     except ImportError:  # a broken installation, not a broken file
         raise
     except MemoryError:
-        rejections.append(Rejection(source, "too_large", "the DICOM image does not fit into this machine's memory; reduce it", uid))
+        detail = "the DICOM image does not fit into this machine's memory; reduce it"
+        rejections.append(Rejection(source, "too_large", detail, uid, context))
     except Exception as error:  # the parser meets damaged files with nearly anything, and its text may quote values: name the kind only
         detail = f"the DICOM file cannot be parsed ({type(error).__name__}); export it again"
-        rejections.append(Rejection(source, "corrupt", detail, uid))
+        rejections.append(Rejection(source, "corrupt", detail, uid, context))
     return Study(source, tuple(radiographs), tuple(rejections))
 
 
@@ -58,7 +61,16 @@ def _checked(parsed: Parsed, limits: Limits, *, bare: bool) -> tuple[PixelFormat
     return form, (*parsed.warnings, *warnings)
 
 
-def _radiograph(frame: Frame, form: PixelFormat, header: Header, *, source: str, index: int | None, warnings: Warnings) -> Radiograph:
+def _radiograph(
+    frame: Frame,
+    form: PixelFormat,
+    header: Header,
+    *,
+    source: str,
+    index: int | None,
+    warnings: Warnings,
+    dicom: DicomContext,
+) -> Radiograph:
     pixels, odd_display = to_display(frame, form, header)
     spacing, spacing_source, odd_spacing = pixel_spacing(header)
     return Radiograph(
@@ -71,4 +83,5 @@ def _radiograph(frame: Frame, form: PixelFormat, header: Header, *, source: str,
         sop_instance_uid=header.text("SOPInstanceUID") or None,
         frame=index,
         warnings=(*warnings, *odd_display, *odd_spacing),
+        dicom=dicom,
     )

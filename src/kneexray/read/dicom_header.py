@@ -1,10 +1,11 @@
 """Find the image attributes and the pixel data in a DICOM file, through pydicom's parser.
 
-Only the attributes listed in :data:`WANTED` are kept, so that no name of a patient gets beyond this file. Their values are
-decoded here from the raw bytes rather than by pydicom: real files break the rules of their value representations, and
-pydicom answers that with warnings (or errors) whose switch is a global of the process, and whose text quotes the value. For
-the same reason the parser is told the VR encoding that is really there, never sees the character set, and stops at the
-pixel data. What can still warn is a file that ends within a sequence of undefined length before the pixel data.
+Only the attributes listed in :data:`WANTED` and :data:`IDENTITY` are kept; the latter name the patient and leave this file only
+undecoded, in a :class:`~kneexray.types.DicomContext`. The values of the others are decoded here from the raw bytes rather than
+by pydicom: real files break the rules of their value representations, and pydicom answers that with warnings (or errors) whose
+switch is a global of the process, and whose text quotes the value. For the same reason the parser is told the VR encoding that
+is really there, never sees the character set, and stops at the pixel data. What can still warn is a file that ends within a
+sequence of undefined length before the pixel data.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from kneexray.errors import ReadError
 from kneexray.read.limits import Limits
+from kneexray.types import DicomContext
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -41,6 +43,14 @@ WANTED = (
 )
 """Keywords of the attributes that are read, at the top level; sequences bring their items whole."""
 
+IDENTITY = (
+    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientSize", "PatientWeight"),
+    *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber", "ReferringPhysicianName"),
+    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"),
+)
+"""Keywords of what an object needs that is made from an image and goes into its study (PS3.3 C.7.1.1, C.7.2, C.7.6.1.1.5)."""
+
 # The functional groups (PS3.3 C.7.6.16, C.8.19) of which a radiograph needs something.
 _MACROS = ("FrameAnatomySequence", "PixelMeasuresSequence", "FrameVOILUTSequence", "PixelValueTransformationSequence")
 
@@ -50,6 +60,7 @@ _CHARACTER_SET = 0x00080005
 _PIXEL_DATA = 0x7FE00010
 _PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, _PIXEL_DATA})
 _UNDEFINED = 0xFFFFFFFF
+_LONGEST_CHARACTER_SET = 1 << 10
 _BINARY = MappingProxyType({"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "OW": "H"})
 
 
@@ -163,6 +174,12 @@ class Parsed:
     transfer_syntax: str
     pixel_data: PixelData | None
     warnings: tuple[str, ...]
+    character_set: bytes
+
+    def context(self) -> DicomContext:
+        """Return what :data:`IDENTITY` lists, and the character set that it is in."""
+        attributes = {keyword: self.header.octets(keyword) for keyword in IDENTITY if keyword in self.header}
+        return DicomContext(attributes | {"SpecificCharacterSet": self.character_set})
 
 
 def parse(data: bytes, *, limits: Limits) -> Parsed:
@@ -179,10 +196,10 @@ def parse(data: bytes, *, limits: Limits) -> Parsed:
     little = _is_little_endian(stream, transfer_syntax)
     if transfer_syntax and _is_implicit(stream) != declared:
         warnings.append("the VR encoding of the DICOM file is not the one of its transfer syntax")
-    datasets, pixel_data = _read_to_pixels(stream, little_endian=little)
+    datasets, pixel_data, character_set = _read_to_pixels(stream, little_endian=little)
     header = Header(tuple(datasets), little_endian=little)
     sop_class = header.text("SOPClassUID") or meta.text("MediaStorageSOPClassUID")
-    return Parsed(header, sop_class, transfer_syntax, pixel_data, tuple(warnings))
+    return Parsed(header, sop_class, transfer_syntax, pixel_data, tuple(warnings), character_set)
 
 
 def _file_meta(stream: io.BytesIO) -> Iterator[Dataset]:
@@ -223,7 +240,8 @@ def _is_little_endian(stream: io.BytesIO, transfer_syntax: str) -> bool:
     return _peek(stream)[:1] != b"\x00"
 
 
-def _read_to_pixels(stream: io.BytesIO, *, little_endian: bool) -> tuple[list[Dataset], PixelData | None]:
+def _read_to_pixels(stream: io.BytesIO, *, little_endian: bool) -> tuple[list[Dataset], PixelData | None, bytes]:
+    """Return the attributes, the place of the pixel data, and the undecoded character set."""
     from pydicom.filereader import read_dataset
     from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
@@ -235,22 +253,25 @@ def _read_to_pixels(stream: io.BytesIO, *, little_endian: bool) -> tuple[list[Da
             return True
         return False
 
-    wanted: list[Any] = [_tag(keyword) for keyword in WANTED]
+    wanted: list[Any] = [_tag(keyword) for keyword in (*WANTED, *IDENTITY)]
     datasets: list[Dataset] = []
+    character_set = b""
     while True:
         stopped.clear()
         datasets.append(read_dataset(stream, _is_implicit(stream), little_endian, stop_when=stop, specific_tags=wanted))
         if not stopped:
-            return datasets, None
+            return datasets, None, character_set
         tag, vr, length = stopped[-1]
         value = stream.tell() + (12 if vr in EXPLICIT_VR_LENGTH_32 else 8)
         if tag == _CHARACTER_SET:
+            stream.seek(value)
+            character_set = stream.read(min(length, _LONGEST_CHARACTER_SET))
             stream.seek(value + length)
             continue
         if tag != _PIXEL_DATA:
             raise ReadError("unsupported", "the DICOM object holds floating point pixel data; export it as integers")
         undefined = length == _UNDEFINED
-        return datasets, PixelData(stream.getvalue(), value, length, undefined, little_endian, vr or "OW")
+        return datasets, PixelData(stream.getvalue(), value, length, undefined, little_endian, vr or "OW"), character_set
 
 
 @cache

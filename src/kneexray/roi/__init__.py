@@ -1,46 +1,58 @@
-"""From a film to its knees, or to the reason why there is none to grade."""
+"""From a film to its knees, and to the reasons why some of them, or all, are not to be graded."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from kneexray.preprocess import resample
 from kneexray.roi.gate import MINIMUM_PIXELS, Verdict, judge
+from kneexray.roi.localiser import Joint, find_joints
+from kneexray.roi.quality import objection
+from kneexray.roi.sides import sides_of
 from kneexray.types import Knee, Radiograph, Rejection, Side
 
 Mode = Literal["auto", "whole"]
 BLANK_RANGE = 0.02
 """An image whose central 98 % of grey values lie within this share of the full range shows nothing."""
+CERTAIN = 0.7
+"""How much an image must look like a crop to be taken as one unasked: Chen validation crops all do, films of twice their width do not."""
+TURNED_SCORE = 0.5
+"""How sure the localiser must be of a joint on the turned film to say that the film lies wrong."""
+MOST_KNEES = 2
 INVERTED = "the image was inverted (bone dark); it was turned back"
 DOUBTFUL = "does not look like the crop of one AP knee; graded because --roi whole was asked"
 
 
-def find_knees(radiograph: Radiograph, *, mode: Mode = "auto") -> tuple[Knee, ...] | Rejection:
-    """Return the knees on ``radiograph``, or the rejection that says why there is none.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a film holds: its knees from left to right, and a rejection for each knee, or for the film, that is not to be graded."""
 
-    ``auto`` grades an image that looks like the crop of one AP knee and refuses every other. ``whole`` takes the
-    caller's word that the image is such a crop: one that does not look so is graded with a warning, unless it is
-    blank or too small.
+    knees: tuple[Knee, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+
+
+def find_knees(radiograph: Radiograph, *, mode: Mode = "auto") -> Found:
+    """Return the knees on ``radiograph``, and why others are not to be graded.
+
+    ``auto`` takes an image that is clearly the crop of one AP knee as it is, and looks for the joints on every other. ``whole`` takes
+    the caller's word that the image is such a crop: one that does not look so is graded with a warning, unless it is blank or too
+    small.
     """
     height, width = radiograph.pixels.shape
     if min(height, width) < MINIMUM_PIXELS:
         detail = f"the image is {width} x {height} px; a knee needs at least {MINIMUM_PIXELS} px a side to be graded"
-        return _reject(radiograph, "too_small", detail)
+        return _refused(radiograph, "too_small", detail)
     if _is_blank(radiograph):
-        return _reject(radiograph, "blank", "the image holds (almost) one grey value only; check the export or the exposure")
+        return _refused(radiograph, "blank", "the image holds (almost) one grey value only; check the export or the exposure")
     verdict = judge(radiograph.pixels)
-    if verdict.is_crop or mode == "whole":
-        return (whole_knee(radiograph, verdict=verdict),)
-    if verdict.upside_down and verdict.likeness > 0.2:
-        return _reject(radiograph, "not_a_knee", "the image looks like a knee upside down; turn it by 180 degrees")
-    return _reject(
-        radiograph,
-        "not_a_knee",
-        "the image does not look like the crop of one AP knee (condyles filling the width, joint line in the lower half); "
-        "if it is one, ask for --roi whole; a whole film must be cropped to one knee first",
-    )
+    if mode == "whole" or (verdict.is_crop and verdict.likeness >= CERTAIN):
+        return Found(knees=(whole_knee(radiograph, verdict=verdict),))
+    joints = find_joints(radiograph.pixels)
+    return _knees(radiograph, joints) if joints else _none(radiograph)
 
 
 def whole_knee(radiograph: Radiograph, *, side: str | None = None, verdict: Verdict | None = None) -> Knee:
@@ -67,6 +79,49 @@ def whole_knee(radiograph: Radiograph, *, side: str | None = None, verdict: Verd
     )
 
 
+def _knees(radiograph: Radiograph, joints: list[Joint]) -> Found:
+    """Return the knees of a film whose ``joints`` were found, from its left to its right."""
+    frontal = [joint for joint in joints if joint.kind != "lateral"]
+    if len(frontal) > MOST_KNEES:
+        return _refused(radiograph, "several_views", f"{len(frontal)} knees were found on the film; give one exposure a file")
+    warnings: tuple[str, ...] = ()
+    if _is_inverted(radiograph.pixels, joints):
+        radiograph, warnings = replace(radiograph, pixels=1 - radiograph.pixels), (INVERTED,)
+    knees, rejections = [], []
+    sides = dict(zip(map(id, frontal), sides_of(frontal, radiograph), strict=True))
+    for joint in joints:
+        why = objection(radiograph.pixels, joint)
+        if why is not None:
+            reason = "several_views" if why[0] == "not_ap" and frontal else why[0]
+            where = f"{_place(joint, radiograph)}: " if len(joints) > 1 else ""
+            rejections.append(_rejection(radiograph, reason, where + why[1]))
+            continue
+        side, doubt = sides[id(joint)]
+        knees.append(Knee(radiograph, joint.box, side, side == "L", joint.score, (*warnings, *doubt)))
+    return Found(tuple(knees), tuple(rejections))
+
+
+def _none(radiograph: Radiograph) -> Found:
+    """Return the refusal of a film without a joint: lying wrong, where a joint shows once it is turned."""
+    for quarters, remedy in ((2, "180 degrees"), (1, "90 degrees counter-clockwise"), (3, "90 degrees clockwise")):
+        found = find_joints(np.ascontiguousarray(np.rot90(radiograph.pixels, quarters)))
+        if any(joint.kind == "ap" and joint.score >= TURNED_SCORE for joint in found):
+            return _refused(radiograph, "rotated", f"the film lies wrong: turn it by {remedy}")
+    return _refused(radiograph, "not_a_knee", "no knee in AP view was found on the image; if it is the crop of one, ask for --roi whole")
+
+
+def _is_inverted(pixels: NDArray[np.float32], joints: list[Joint]) -> bool:
+    """Say whether the surest joint resembles a knee most when black and white change places."""
+    surest = max(joints, key=lambda joint: joint.score)
+    return judge(resample(pixels, surest.box, size=(MINIMUM_PIXELS, MINIMUM_PIXELS))).inverted
+
+
+def _place(joint: Joint, radiograph: Radiograph) -> str:
+    """Return in words where on the film a joint is."""
+    share = (joint.box[0] + joint.box[2]) / 2 / radiograph.pixels.shape[1]
+    return "the knee at the film's left" if share < 0.5 else "the knee at the film's right"
+
+
 def _side(text: str | None) -> Side | None:
     return "L" if text == "L" else "R" if text == "R" else None
 
@@ -77,5 +132,9 @@ def _is_blank(radiograph: Radiograph) -> bool:
     return bool(high - low < BLANK_RANGE)
 
 
-def _reject(radiograph: Radiograph, reason: str, detail: str) -> Rejection:
-    return Rejection(source=radiograph.source, reason=reason, detail=detail, sop_instance_uid=radiograph.sop_instance_uid)
+def _refused(radiograph: Radiograph, reason: str, detail: str) -> Found:
+    return Found(rejections=(_rejection(radiograph, reason, detail),))
+
+
+def _rejection(radiograph: Radiograph, reason: str, detail: str) -> Rejection:
+    return Rejection(radiograph.source, reason, detail, radiograph.sop_instance_uid, radiograph.dicom)

@@ -1,13 +1,14 @@
 """Random changes to a batch of radiographs, on whatever device the batch lies.
 
-One affine warp does rotation, zoom, shift, flip and the cut to the network's input in a single interpolation.
+One affine warp does rotation, zoom, shear, shift, flip and the cut to the network's input in a single interpolation.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,15 +17,25 @@ from kneexray.preprocess import Geometry
 from kneexray.train.config import AugmentConfig
 
 
-def augment(images: Tensor, config: AugmentConfig, geometry: Geometry, *, size: int, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor,
+    config: AugmentConfig,
+    geometry: Geometry,
+    *,
+    size: int,
+    generator: torch.Generator,
+    strength: Tensor | None = None,
+) -> Tensor:
     """Return (N, 1, size, size) float32 from whole boxes ``images`` (N, 1, H, W) in [0, 1].
 
-    ``generator`` (on the CPU) makes the draw reproducible and the same on every device.
+    ``generator`` (on the CPU) makes the draw reproducible and the same on every device. ``strength`` (N,) multiplies every spread
+    and the probability of erasing, image by image; flips are as frequent for all.
     """
     n = len(images)
+    factor = torch.ones(n) if strength is None else strength.cpu()
 
-    def draw(spread: float) -> Tensor:  # (N,) uniform in [-spread, spread]
-        return ((torch.rand(n, generator=generator) * 2 - 1) * spread).to(images.device)
+    def draw(spread: float) -> Tensor:  # (N,) uniform in [-spread, spread], times the image's strength
+        return ((torch.rand(n, generator=generator) * 2 - 1) * spread * factor).to(images.device)
 
     images = images.float()
     gamma = torch.exp(draw(config.gamma))[:, None, None, None]
@@ -32,28 +43,74 @@ def augment(images: Tensor, config: AugmentConfig, geometry: Geometry, *, size: 
     contrast, brightness = torch.exp(draw(config.contrast)), draw(config.brightness)
     images = (images - 0.5) * contrast[:, None, None, None] + (0.5 + brightness)[:, None, None, None]
     images = images.clamp(0, 1)  # over- and under-exposure lose detail, as they do on a film
-    theta = _affine(config, geometry, draw)
+    theta = _affine(config, geometry, draw, generator)
     grid = F.affine_grid(theta, [n, 1, size, size], align_corners=False)
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    if config.blur:
+        images = blurred(images, draw(config.blur).abs() * size)
     if config.noise:
         noise = torch.randn(images.shape, generator=generator).to(images.device)
         images = images + noise * draw(config.noise).abs()[:, None, None, None]
     if config.erase:
-        images = _erase(images, config.erase, generator)
+        images = _erase(images, config.erase * factor, generator)
     return images
 
 
-def _affine(config: AugmentConfig, geometry: Geometry, draw: Callable[[float], Tensor]) -> Tensor:
+def blurred(images: Tensor, sigma: Tensor) -> Tensor:
+    """Return images (N, 1, H, W) under a Gaussian of ``sigma`` (N,) pixels each; the edge is repeated outside."""
+    n, _, height, width = images.shape
+    reach = min(math.ceil(3 * float(sigma.max())), height - 1, width - 1)
+    at = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-0.5 * (at / sigma.clamp(min=1e-3)[:, None]) ** 2)  # (N, 2 * reach + 1)
+    kernel = kernel / kernel.sum(dim=1, keepdim=True)
+    padded = F.pad(images.transpose(0, 1), (reach, reach, reach, reach), mode="replicate")  # (1, N, H, W): each image a channel
+    down = F.conv2d(padded, kernel[:, None, :, None], groups=n)
+    return F.conv2d(down, kernel[:, None, None, :], groups=n).transpose(0, 1)
+
+
+def mix(images: Tensor, targets: Sequence[Tensor], config: AugmentConfig, *, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
+    """Return images (N, 1, H, W) each mixed with its counterpart from the other end of the batch, and targets (N, K) in the same shares.
+
+    Mixup adds the two images (Zhang et al. 2018, arXiv:1710.09412); CutMix pastes a rectangle of the other (Yun et al. 2019,
+    arXiv:1905.04899), whose area is the other's share.
+    """
+    if not (config.mixup or config.cutmix):
+        return images, list(targets)
+    random = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+    paste = config.cutmix > 0 and (config.mixup == 0 or random.random() < 0.5)
+    alpha = config.cutmix if paste else config.mixup
+    own = float(random.beta(alpha, alpha))
+    other = images.flip(0)
+    if paste:
+        height, width = images.shape[2:]
+        side, middle = math.sqrt(1 - own), random.random(2)
+        (top, bottom), (left, right) = (
+            (round(max(0.0, c - side / 2) * length), round(min(1.0, c + side / 2) * length))
+            for c, length in zip(middle, (height, width), strict=True)
+        )
+        mixed = images.clone()
+        mixed[:, :, top:bottom, left:right] = other[:, :, top:bottom, left:right]
+        own = 1 - (bottom - top) * (right - left) / (height * width)
+    else:
+        mixed = own * images + (1 - own) * other
+    return mixed, [own * target + (1 - own) * target.flip(0) for target in targets]
+
+
+def _affine(config: AugmentConfig, geometry: Geometry, draw: Callable[[float], Tensor], generator: torch.Generator) -> Tensor:
     """Return (N, 2, 3) maps from the output's [-1, 1] square to the input's."""
     angle = draw(math.radians(config.rotate))
     scale = torch.exp(draw(config.zoom)) * geometry.zoom
-    mirror = torch.where(draw(1.0) < 2 * config.flip - 1, -1.0, 1.0)
+    chance = torch.rand(len(angle), generator=generator) * 2 - 1
+    mirror = torch.where(chance < 2 * config.flip - 1, -1.0, 1.0).to(angle.device)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     x, y = draw(2 * config.shift), draw(2 * config.shift) + 2 * geometry.shift_y
-    return torch.stack([torch.stack([cos * mirror, -sin, x], dim=1), torch.stack([sin * mirror, cos, y], dim=1)], dim=1)
+    slant = torch.tan(draw(math.radians(config.shear))) if config.shear else torch.zeros_like(angle)
+    first = torch.stack([cos * mirror, slant * cos - sin, x], dim=1)
+    second = torch.stack([sin * mirror, slant * sin + cos, y], dim=1)
+    return torch.stack([first, second], dim=1)
 
 
-def _erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+def _erase(images: Tensor, probability: Tensor, generator: torch.Generator) -> Tensor:
     """Fill one random rectangle (2-12 % of the area) of some images with their mean (Zhong et al. 2020, arXiv:1708.04896)."""
     n, _, height, width = images.shape
     area = torch.rand(n, generator=generator) * 0.10 + 0.02

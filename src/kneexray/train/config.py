@@ -2,110 +2,51 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from kneexray.errors import ConfigError, choices
+from kneexray.tasks import get_task
+from kneexray.train.sections import AugmentConfig as AugmentConfig
+from kneexray.train.sections import CnnConfig as CnnConfig
+from kneexray.train.sections import DistilConfig as DistilConfig
+from kneexray.train.sections import ImbalanceConfig as ImbalanceConfig
+from kneexray.train.sections import InputConfig as InputConfig
+from kneexray.train.sections import LossConfig as LossConfig
+from kneexray.train.sections import ModelConfig as ModelConfig
+from kneexray.train.sections import OptimConfig as OptimConfig
+from kneexray.train.sections import Sampling as Sampling
+from kneexray.train.sections import Section as Section
+from kneexray.train.sections import SelectConfig as SelectConfig
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A table of the recipe."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelConfig(Section):
-    """The network. ``backbone`` is any timm name; ``out_index`` cuts it after that stage (None: the whole backbone).
-
-    ``weights`` lists starting points in order of preference, the first that is there is taken: a safetensors file in timm's
-    naming, ``timm`` or ``timm:TAG`` (a hub must be reachable), or ``none``.
-    """
-
-    backbone: str = "tf_efficientnet_lite0"
-    weights: tuple[str, ...] = ("timm",)
-    weights_licence: str = ""
-    out_index: int | None = None
-    drop_rate: Share = 0.2
-    drop_path_rate: Share = 0.1
-
-
-class InputConfig(Section):
-    """What the model sees: see :class:`kneexray.preprocess.Geometry`.
-
-    ``progressive`` lists (first epoch, size), to train at smaller sizes first.
-    """
-
-    size: Annotated[int, Field(ge=32, le=1024)] = 224
-    zoom: Annotated[float, Field(gt=0.2, le=2)] = 0.92
-    shift_y: Annotated[float, Field(ge=-0.5, le=0.5)] = 0.02
-    progressive: tuple[tuple[int, int], ...] = ()
-
-
-class AugmentConfig(Section):
-    """Random changes, drawn anew for each image, uniform within plus or minus the value given.
-
-    ``rotate`` is in degrees, ``shift`` a share of the side, ``zoom``, ``gamma`` and ``contrast`` natural logarithms of a factor,
-    ``brightness`` and ``noise`` shares of the grey range; ``flip`` and ``erase`` are probabilities.
-    """
-
-    flip: Share = 0.5
-    rotate: Annotated[float, Field(ge=0, le=180)] = 10.0
-    zoom: Share = 0.12
-    shift: Share = 0.035
-    gamma: Annotated[float, Field(ge=0)] = 0.35
-    contrast: Annotated[float, Field(ge=0)] = 0.1
-    brightness: Annotated[float, Field(ge=0)] = 0.03
-    noise: Annotated[float, Field(ge=0)] = 0.0
-    erase: Share = 0.0
-
-
-class LossConfig(Section):
-    """``soft_ordinal`` spreads each target over its neighbours as exp(-sharpness * distance) (after Chen et al. 2019)."""
-
-    name: str = "cross_entropy"
-    smoothing: Share = 0.0
-    sharpness: Positive = 2.0
-
-
-class OptimConfig(Section):
-    """AdamW with linear warm-up and cosine decay; ``average`` is the decay that the average of the weights reaches (0: none)."""
-
-    epochs: Count = 10
-    batch_size: Count = 32
-    lr: Positive = 5e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
-    clip: Annotated[float, Field(ge=0)] = 2.0
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.998
-    precision: Literal["auto", "32", "bf16", "16"] = "auto"
-
-
-class SelectConfig(Section):
-    """Which epoch is kept, by what on the validation split; ``patience`` epochs without a better one stop the run."""
-
-    monitor: Literal["val_accuracy", "val_qwk", "val_nll", "val_mae"] = "val_qwk"
-    patience: Count = 10
+LISTS = ("weights", "attention", "teachers", "also")
+"""Keys whose value is a list of words; ``--set`` takes a single word too."""
 
 
 class Config(Section):
-    """A whole recipe."""
+    """A whole recipe. ``also`` names further tasks that share the backbone, each with a linear layer of its own."""
 
     task: str = "kl"
+    also: tuple[str, ...] = ()
     seed: Annotated[int, Field(ge=0)] = 0
     model: ModelConfig = ModelConfig()
     input: InputConfig = InputConfig()
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
+    imbalance: ImbalanceConfig = ImbalanceConfig()
+    distil: DistilConfig = DistilConfig()
     optim: OptimConfig = OptimConfig()
     select: SelectConfig = SelectConfig()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The task and those that share its backbone."""
+        return (self.task, *self.also)
 
 
 def load(recipe: str | Path, *, overrides: Sequence[str] = ()) -> Config:
@@ -128,9 +69,36 @@ def load(recipe: str | Path, *, overrides: Sequence[str] = ()) -> Config:
 def validate(data: dict[str, Any], *, where: str) -> Config:
     """Return ``data`` as a :class:`Config`; ``where`` is named in the error."""
     try:
-        return Config.model_validate(data)
+        config = Config.model_validate(data)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{where}: {_sentence(item, data)}" for item in error.errors())) from None
+        raise ConfigError("\n".join(f"{where}: {_sentence(item)}" for item in error.errors())) from None
+    try:
+        _check_together(config)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return config
+
+
+def _check_together(config: Config) -> None:
+    """Raise :class:`ConfigError` for choices that are each possible but not together."""
+    for name in config.tasks:
+        get_task(name)
+    if len(set(config.tasks)) < len(config.tasks):
+        raise ConfigError(f"also = {', '.join(config.also)}: a task is named twice.")
+    labels = get_task(config.task).labels
+    for label in config.augment.per_class:
+        if label not in labels:
+            raise ConfigError(choices("key augment.per_class:", label, labels))
+    corrections = [
+        f"imbalance.sampling = {config.imbalance.sampling!r}" if config.imbalance.sampling != "none" else "",
+        f"imbalance.weights = {config.imbalance.weights!r}" if config.imbalance.weights != "none" else "",
+        "loss.alpha" if config.loss.alpha and config.loss.name == "focal" else "",
+    ]
+    active = [text for text in corrections if text]
+    if len(active) > 1 and not config.imbalance.both:
+        raise ConfigError(f"{' and '.join(active)} correct for the same imbalance, twice. Keep one, or set imbalance.both = true.")
+    if config.model.pool == "flatten" and config.input.progressive:
+        raise ConfigError("model.pool = 'flatten' fixes the input's size, input.progressive changes it. Keep one.")
 
 
 def _apply(data: dict[str, Any], override: str) -> None:
@@ -146,14 +114,17 @@ def _apply(data: dict[str, Any], override: str) -> None:
         data = data.setdefault(table, {})
         if not isinstance(data, dict):
             raise ConfigError(f"--set {override}: {table!r} is a value, not a table of the recipe.")
-    data[last] = (value,) if last == "weights" and isinstance(value, str) else value
+    data[last] = (value,) if last in LISTS and isinstance(value, str) else value
 
 
-def _sentence(item: Any, data: dict[str, Any]) -> str:
+def _sentence(item: Any) -> str:
     where = [str(part) for part in item["loc"]]
+    key = ".".join(where)
     if item["type"] == "extra_forbidden":
         section: Any = Config
         for part in where[:-1]:
             section = section.model_fields[part].annotation
-        return choices(f"key '{'.'.join(where)}':", where[-1], section.model_fields)
-    return f"key '{'.'.join(where)}' = {item['input']!r}: {item['msg'].lower()}."
+        return choices(f"key '{key}':", where[-1], section.model_fields)
+    if item["type"] == "literal_error":
+        return choices(f"value of '{key}':", item["input"], re.findall(r"'([^']*)'", item["ctx"]["expected"]))
+    return f"key '{key}' = {item['input']!r}: {item['msg'].lower()}."

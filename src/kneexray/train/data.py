@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -60,6 +60,13 @@ def cached(manifest: Manifest, examples: Sequence[Example], geometry: Geometry, 
     return images
 
 
+def decode(manifest: Manifest, examples: Sequence[Example], geometry: Geometry) -> NDArray[np.float32]:
+    """Return the preprocessed knees of ``examples``, (N, 1, H, W). Raises :class:`DataError` listing the files that cannot be read."""
+    images = np.empty((len(examples), 1, geometry.size, geometry.size), dtype=np.float32)
+    _fill(images, manifest, examples, geometry)
+    return images
+
+
 def _fill(images: NDArray[np.floating], manifest: Manifest, examples: Sequence[Example], geometry: Geometry) -> None:
     failures: list[str] = []
 
@@ -79,48 +86,35 @@ def _fill(images: NDArray[np.floating], manifest: Manifest, examples: Sequence[E
         raise DataError(f"{len(failures)} of {len(examples)} images cannot be used; mend them or take them out of the manifest:\n  {shown}")
 
 
-class Knees(Dataset[tuple[Tensor, Tensor]]):
+class Batch(NamedTuple):
+    """Images (N, 1, H, W), each task's labels (N, T), and, where there are teachers, their probabilities for the first task (N, K)."""
+
+    images: Tensor
+    labels: Tensor
+    taught: Tensor | None = None
+
+
+class Knees(Dataset[Batch]):
     """Images and labels that hand out a whole batch at a time: one slice of the cache, no per-image work."""
 
-    def __init__(self, images: NDArray[np.floating], labels: Sequence[int]) -> None:
+    def __init__(self, images: NDArray[np.floating], labels: NDArray[np.int64], *, taught: Tensor | None = None) -> None:
         self.images = images
-        self.labels = np.asarray(labels, dtype=np.int64)
+        self.labels = labels
+        self.taught = taught
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        images, labels = self.__getitems__([index])
-        return images[0], labels[0]
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """Return images (N, 1, H, W) and labels (N,) of ``indices``."""
-        return torch.from_numpy(self.images[indices]), torch.from_numpy(self.labels[indices])
-
-
-class EpochShuffle(Sampler[int]):
-    """A new order each epoch that depends on seed and epoch only, so that a resumed run sees what an unbroken one would have seen."""
-
-    def __init__(self, length: int, *, seed: int) -> None:
-        self.length = length
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self):  # type: ignore[no-untyped-def]  # Iterator[int]
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        return iter(torch.randperm(self.length, generator=generator).tolist())
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Return the batch of ``indices``."""
+        taught = None if self.taught is None else self.taught[indices]
+        return Batch(torch.from_numpy(self.images[indices]), torch.from_numpy(self.labels[indices]), taught)
 
 
-def loader(
-    dataset: Knees, *, batch_size: int, sampler: Sampler[int] | None = None, drop_last: bool = False
-) -> DataLoader[tuple[Tensor, Tensor]]:
+def loader(dataset: Knees, *, batch_size: int, sampler: Sampler[int] | None = None, drop_last: bool = False) -> DataLoader[Batch]:
     """Return a loader of whole batches. No worker processes: slicing a memory map costs less than handing tensors between processes."""
     return DataLoader(
         dataset, batch_size=batch_size, sampler=sampler, drop_last=drop_last, collate_fn=_identity, pin_memory=torch.cuda.is_available()

@@ -3,84 +3,116 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from kneexray import metrics
-from kneexray.preprocess import Geometry
-from kneexray.train import losses, models
-from kneexray.train.augment import augment
+from kneexray.errors import DataError
+from kneexray.tasks import TASKS
+from kneexray.train import models
+from kneexray.train.augment import augment, mix
 from kneexray.train.config import Config
+from kneexray.train.data import Batch
+from kneexray.train.distil import imitation
+from kneexray.train.imbalance import class_weights
+from kneexray.train.losses import Criterion
 
 
 class GradingModule(L.LightningModule):
-    """Augment on the device, forward, loss; AdamW with warm-up and cosine; validation metrics on a single un-mirrored pass."""
+    """Augment on the device, forward, loss; AdamW with warm-up and cosine; validation metrics on a single un-mirrored pass.
 
-    def __init__(self, config: Config, *, classes: int, steps_per_epoch: int) -> None:
+    ``counts`` are, for each task of the recipe, how many training images each class has.
+    """
+
+    def __init__(self, config: Config, *, counts: Sequence[Sequence[int]], steps_per_epoch: int) -> None:
         super().__init__()
         self.config = config
         self.steps_per_epoch = steps_per_epoch
-        self.geometry = Geometry(size=config.input.size, zoom=config.input.zoom, shift_y=config.input.shift_y)
-        self.net = models.build(config.model, classes=classes, size=config.input.size)
-        self.loss = losses.build(config.loss)
-        self._outputs: list[tuple[Tensor, Tensor]] = []
+        self.net = models.for_recipe(config)
+        self.criteria = nn.ModuleList(
+            Criterion(config.loss, classes=len(count), weights=class_weights(count, config.imbalance)) for count in counts
+        )
+        self._outputs: list[tuple[list[Tensor], Tensor]] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 1, H, W) in [0, 1] -> logits (N, K)."""
+        """(N, 1, H, W) in [0, 1] -> the first task's logits (N, K)."""
         logits: Tensor = self.net(images.contiguous(memory_format=torch.channels_last))
         return logits
 
-    def size_at(self, epoch: int) -> int:
-        """Return the input size that ``epoch`` trains at."""
-        sizes = [size for first, size in sorted(self.config.input.progressive) if first <= epoch]
-        return sizes[-1] if sizes else self.config.input.size
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """One step on a batch of whole boxes (N, 1, H, W) and labels (N,).
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step on a batch of whole boxes.
 
         Augmentation and dropout draw from a state that depends on seed and step only: a resumed run equals an unbroken one.
         """
-        images, target = batch
         generator = torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
-        images = augment(images, self.config.augment, self.geometry, size=self.size_at(self.current_epoch), generator=generator)
-        loss = self.loss(self(images), target)
-        self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(target))
+        images = augmented(batch, self.config, size=self.config.input.size_at(self.current_epoch), generator=generator)
+        targets = [cast("Criterion", c).targets(labels) for c, labels in zip(self.criteria, batch.labels.unbind(dim=1), strict=True)]
+        if batch.taught is not None:
+            targets.append(batch.taught)
+        images, targets = mix(images, targets, self.config.augment, generator=generator)
+        outputs = self.net.outputs(images.contiguous(memory_format=torch.channels_last))
+        loss = torch.stack([c(out, target) for c, out, target in zip(self.criteria, outputs, targets, strict=False)]).sum()
+        if batch.taught is not None:
+            distil = self.config.distil
+            loss = (1 - distil.weight) * loss + distil.weight * imitation(self.net.kind.logits(outputs[0].float()), targets[-1], distil)
+        self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(images))
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Keep logits and labels; the metrics need the whole split."""
-        images, target = batch
-        self._outputs.append((self(images).float().cpu(), target.cpu()))
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep each task's logits, and the labels; the metrics need the whole split."""
+        outputs = self.net.outputs(batch.images.contiguous(memory_format=torch.channels_last))
+        self._outputs.append(([self.net.kind.logits(out.float()).cpu() for out in outputs], batch.labels.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Log accuracy, QWK, MAE and NLL of the split."""
-        logits = torch.cat([o for o, _ in self._outputs]).double()
-        target = torch.cat([t for _, t in self._outputs]).numpy()
+        """Log accuracy, QWK, MAE and NLL of the split: of the first task as ``val_accuracy``, of another as ``val_TASK_accuracy``."""
+        target = torch.cat([labels for _, labels in self._outputs])  # (N, T)
+        for i, task in enumerate(self.config.tasks):
+            logits, known = torch.cat([o[i] for o, _ in self._outputs]).double(), target[:, i] >= 0
+            if not torch.isfinite(logits).all():
+                raise DataError("the network answers with values that are no numbers. Try a lower learning rate (optim.lr).")
+            measured = validation_metrics(logits[known].softmax(dim=1).numpy(), target[known, i].numpy())
+            for name, value in measured.items():
+                self.log(f"val_{name}" if i == 0 else f"val_{task}_{name}", value, prog_bar=i == 0 and name in {"accuracy", "qwk"})
         self._outputs.clear()
-        for name, value in validation_metrics(logits.softmax(dim=1).numpy(), target).items():
-            self.log(f"val_{name}", value, prog_bar=name in {"accuracy", "qwk"})
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW (no decay on biases and norms) with a schedule stepped every batch."""
-        optim = self.config.optim
-        decayed = [p for p in self.net.parameters() if p.requires_grad and p.ndim > 1]
-        plain = [p for p in self.net.parameters() if p.requires_grad and p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        """Return AdamW with a schedule stepped every batch."""
         whole = str(self.trainer.precision) == "32-true"  # Lightning refuses to clip gradients of a fused step under mixed precision
-        optimizer = torch.optim.AdamW(groups, lr=optim.lr, fused=whole)
+        optimizer = torch.optim.AdamW(self.parameter_groups(), lr=self.config.optim.lr, fused=whole)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters that learn, by learning rate, highest first; biases and norms are not decayed."""
+        optim = self.config.optim
+        factors = {p: f for p, f in models.learning_rates(self.net, decay=optim.layer_decay).items() if p.requires_grad}
+        groups = []
+        for factor in sorted(set(factors.values()), reverse=True):
+            mine = [p for p, f in factors.items() if f == factor]
+            decayed, plain = [p for p in mine if p.ndim > 1], [p for p in mine if p.ndim <= 1]
+            for parameters, decay in ((decayed, optim.weight_decay), (plain, 0.0)):
+                groups.append({"params": parameters, "weight_decay": decay, "lr": optim.lr * factor})
+        return groups
 
     def _factor(self, step: int) -> float:
         optim = self.config.optim
         total = max(1, optim.epochs * self.steps_per_epoch)
         warmup = optim.warmup_epochs * self.steps_per_epoch
-        return min(1.0, (step + 1) / max(1.0, warmup)) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+        decay = 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))) if optim.schedule == "cosine" else 1.0
+        return min(1.0, (step + 1) / max(1.0, warmup)) * decay
+
+
+def augmented(batch: Batch, config: Config, *, size: int, generator: torch.Generator) -> Tensor:
+    """Return what the network sees of a batch of whole boxes, (N, 1, size, size), each class changed as much as the recipe says."""
+    factors = [config.augment.per_class.get(label, 1.0) for label in TASKS[config.task].labels]
+    strength = torch.tensor([*factors, 1.0])[batch.labels[:, 0].cpu()]  # a missing label, -1, takes the last
+    return augment(batch.images, config.augment, config.input.geometry, size=size, generator=generator, strength=strength)
 
 
 def validation_metrics(probabilities: NDArray[np.float64], target: NDArray[np.int64]) -> dict[str, float]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,27 +14,39 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.memory import is_oom_error
 from safetensors.torch import save_file
-from torch import Tensor
 
 from kneexray import provenance
+from kneexray.bundle import Bundle
 from kneexray.datasets import manifest as manifests
 from kneexray.datasets.manifest import Manifest
-from kneexray.errors import ConfigError, DataError
-from kneexray.preprocess import Geometry
-from kneexray.train import data, models
+from kneexray.errors import ConfigError
+from kneexray.train import data, distil, imbalance, labels
+from kneexray.train.callbacks import JsonLines, StopOnNonFinite, moving_average
 from kneexray.train.config import Config, validate
 from kneexray.train.curves import read_metrics, write_curves
+from kneexray.train.labels import Labelled
 from kneexray.train.module import GradingModule
+from kneexray.train.start import TRAINED, load_starting_point
 
 CONFIG, DATA, IDENTITY = "config.json", "data.csv", "data.json"
-WEIGHTS, METRICS, RECORD = "model.safetensors", "metrics.jsonl", "manifest.json"
+METRICS, RECORD = "metrics.jsonl", "manifest.json"
 
 
 def train(
-    config: Config, manifest: Manifest, out: str | Path, *, command: Sequence[str], resume: bool = False, progress: bool = True
+    config: Config,
+    manifest: Manifest,
+    out: str | Path,
+    *,
+    command: Sequence[str],
+    also: Sequence[Manifest] = (),
+    resume: bool = False,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Train as ``config`` says on ``manifest``'s splits ``train`` and ``val``; return the run's manifest.
+
+    ``also`` holds the manifests of the tasks ``config.also``, made from the same place as ``manifest``.
 
     The folder ``out`` then holds ``config.json``, ``data.csv``, ``metrics.jsonl``, ``curves.png``, ``tensorboard/``,
     ``checkpoints/``, the chosen epoch's averaged weights as ``model.safetensors``, and ``manifest.json``.
@@ -43,9 +54,16 @@ def train(
     """
     started = datetime.now(UTC)
     folder = Path(out)
-    manifests.check_for_training(manifest)
-    last = _prepare_folder(folder, config, manifest, resume=resume)
-    loaders = _loaders(config, manifest, folder)
+    tasks = (manifest, *also)
+    check(config, tasks)
+    everything = replace(manifest, examples=tuple(e for m in tasks for e in m.examples))
+    teachers = distil.open_teachers(config.distil, task=config.task)
+    identity = {
+        "digest": everything.digest(),
+        "split_quality": everything.split_quality,
+        "root": str(manifest.root),
+        "teachers": {t.card.model_id: t.card.sha256 for t in teachers},
+    }
     checkpoint = ModelCheckpoint(
         folder / "checkpoints",
         filename="best",
@@ -56,31 +74,47 @@ def train(
     )
     with torch.random.fork_rng():  # the caller's random state is left as it was
         torch.manual_seed(config.seed)
-        module = GradingModule(config, classes=len(manifest.task.labels), steps_per_epoch=len(loaders[0]))
-        start = models.load_starting_point(module.net, config.model)
-        trainer = _trainer(config, folder, checkpoint, steps_per_epoch=len(loaders[0]), progress=progress)
+        fit, judge = (labels.collect(tasks, split) for split in ("train", "val"))
+        sampler = imbalance.EpochShuffle(fit.strata(), seed=config.seed, sampling=config.imbalance.sampling)
+        steps = len(sampler) // min(config.optim.batch_size, len(sampler))
+        module = GradingModule(config, counts=fit.counts([len(m.task.labels) for m in tasks]), steps_per_epoch=steps)
+        start = load_starting_point(module.net, config.model)
+        last = _prepare_folder(folder, config, everything, identity, resume=resume)  # nothing is written for a recipe that cannot be
+        loaders = _loaders(config, everything, fit, judge, teachers, sampler, folder / "cache")
+        trainer = _trainer(config, folder, checkpoint, steps_per_epoch=steps, progress=progress)
         try:
             trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not (isinstance(error, torch.OutOfMemoryError) or is_oom_error(error)):
+                raise
             smaller = max(1, config.optim.batch_size // 2)
             raise ConfigError(
-                f"out of device memory at batch_size {config.optim.batch_size}. Try --set optim.batch_size={smaller}."
+                f"out of memory at batch_size {config.optim.batch_size}. Try --set optim.batch_size={smaller}, or a smaller input.size."
             ) from error
-    _write_weights(Path(checkpoint.best_model_path), folder / WEIGHTS)
+    _write_weights(Path(checkpoint.best_model_path), folder / TRAINED)
     history = read_metrics(folder / METRICS)
     write_curves(history, folder / "curves.png")
     best = max(history, key=lambda row: row[config.select.monitor] * (1 if _mode(config) == "max" else -1))
     record = provenance.run_manifest(
         command=command,
         config=config.model_dump(mode="json"),
-        inputs={str(manifest.root): manifest.digest()},
-        outputs={"epochs": len(history), "best": best, "starting_point": asdict(start), "split_quality": manifest.split_quality},
+        inputs={str(manifest.root): everything.digest(), **{str(t.folder): t.card.sha256 for t in teachers}},
+        outputs={"epochs": len(history), "best": best, "starting_point": asdict(start), "split_quality": everything.split_quality},
         started=started,
         finished=datetime.now(UTC),
         environment=provenance.environment(device=str(trainer.strategy.root_device)),
     )
     provenance.write_manifest(folder / RECORD, record)
     return record
+
+
+def check(config: Config, tasks: Sequence[Manifest]) -> None:
+    """Raise :class:`DataError` or :class:`ConfigError` for data, one manifest a task, that ``config`` cannot be trained on."""
+    if tuple(m.task.name for m in tasks) != config.tasks:
+        raise ConfigError(f"the recipe trains {', '.join(config.tasks)}; the data are of {', '.join(m.task.name for m in tasks)}.")
+    for manifest in tasks:
+        manifests.check_for_training(manifest)
+    labels.check_splits(tasks)
 
 
 def load_config(run: str | Path) -> Config:
@@ -91,56 +125,11 @@ def load_config(run: str | Path) -> Config:
     return validate(json.loads(path.read_text(encoding="utf-8")), where=str(path))
 
 
-class JsonLines(L.Callback):
-    """Append one line an epoch to ``metrics.jsonl``; lines of epochs that a resumed run repeats are dropped."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the epoch's metrics."""
-        row: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        row |= {k: float(v) for k, v in trainer.callback_metrics.items() if not k.endswith("_step")}
-        row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
-        rows = [old for old in read_metrics(self.path) if old["epoch"] < row["epoch"]] + [row]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
-        partial.replace(self.path)
-
-
-class StopOnNonFinite(L.Callback):
-    """Stop on a loss that is no number, and keep the batch that caused it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Check the loss of the step."""
-        loss = float(outputs["loss"])
-        if not math.isfinite(loss):
-            path = self.folder / "bad-batch.safetensors"
-            save_file({"images": batch[0].float().cpu().contiguous(), "labels": batch[1].cpu()}, path)
-            raise DataError(
-                f"the loss became {loss} at epoch {trainer.current_epoch}, step {trainer.global_step}. The batch is kept in {path}. "
-                f"Try a lower learning rate (--set optim.lr={pl_module.config.optim.lr / 3:.1g}), and look at those images."
-            )
-
-
-def moving_average(decay: float) -> Callable[[Tensor, Tensor, int | Tensor], Tensor]:
-    """Return an exponential average whose decay grows to ``decay`` as (1 + t) / (10 + t), so that the start is soon forgotten."""
-
-    def average(averaged: Tensor, current: Tensor, steps: int | Tensor) -> Tensor:
-        now = min(decay, (1 + int(steps)) / (10 + int(steps)))
-        return averaged * now + current * (1 - now)
-
-    return average
-
-
 def _mode(config: Config) -> str:
     return "min" if config.select.monitor in {"val_nll", "val_mae"} else "max"
 
 
-def _prepare_folder(folder: Path, config: Config, manifest: Manifest, *, resume: bool) -> Path | None:
+def _prepare_folder(folder: Path, config: Config, manifest: Manifest, identity: dict[str, Any], *, resume: bool) -> Path | None:
     last = folder / "checkpoints" / "last.ckpt"
     if resume and last.exists():
         before = load_config(folder)
@@ -152,32 +141,42 @@ def _prepare_folder(folder: Path, config: Config, manifest: Manifest, *, resume:
                 f"{folder}: cannot resume, the recipe differs in {', '.join(changed)}. "
                 f"Resume with the same recipe, or train into another folder."
             )
-        if json.loads((folder / IDENTITY).read_text())["digest"] != manifest.digest():
-            raise ConfigError(f"{folder}: cannot resume, the data differ from those that the run began with. Train into another folder.")
+        began = {"teachers": {}} | json.loads((folder / IDENTITY).read_text(encoding="utf-8"))
+        for what, key in (("data", "digest"), ("teachers", "teachers")):
+            if began[key] != identity[key]:
+                raise ConfigError(
+                    f"{folder}: cannot resume, the {what} differ from those that the run began with. Train into another folder."
+                )
         return last
     if last.exists():
         raise ConfigError(f"{folder}: already holds a run. Go on with --resume, or choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(config.model_dump_json(indent=2), encoding="utf-8")
-    (folder / IDENTITY).write_text(
-        json.dumps({"digest": manifest.digest(), "split_quality": manifest.split_quality, "root": str(manifest.root)})
-    )
+    (folder / IDENTITY).write_text(json.dumps(identity), encoding="utf-8")
     manifests.write(manifest, folder / DATA)
     (folder / METRICS).unlink(missing_ok=True)
     return None
 
 
-def _loaders(config: Config, manifest: Manifest, folder: Path) -> tuple[Any, Any]:
-    geometry = Geometry(size=config.input.size, zoom=config.input.zoom, shift_y=config.input.shift_y)
-    cache = folder / "cache"
-    fit, judge = manifest.split("train"), manifest.split("val")
-    seen = data.cached(manifest, fit, data.whole_box(geometry), dtype="float16", folder=cache)
-    exact = data.cached(manifest, judge, geometry, dtype="float32", folder=cache)
-    shuffle = data.EpochShuffle(len(fit), seed=config.seed)
-    size = min(config.optim.batch_size, len(fit))
+def _loaders(
+    config: Config,
+    manifest: Manifest,
+    fit: Labelled,
+    judge: Labelled,
+    teachers: Sequence[Bundle],
+    sampler: imbalance.EpochShuffle,
+    cache: Path,
+) -> tuple[Any, Any]:
+    geometry = config.input.geometry
+    seen = data.cached(manifest, fit.examples, data.whole_box(geometry), dtype="float16", folder=cache)
+    exact = data.cached(manifest, judge.examples, geometry, dtype="float32", folder=cache)
+    taught = None
+    if teachers:
+        taught = distil.soften(distil.teacher_logits(teachers, manifest, fit.examples, folder=cache), config.distil)
+    size = min(config.optim.batch_size, len(sampler))
     return (
-        data.loader(data.Knees(seen, manifest.labels(fit)), batch_size=size, sampler=shuffle, drop_last=True),
-        data.loader(data.Knees(exact, manifest.labels(judge)), batch_size=2 * size),
+        data.loader(data.Knees(seen, fit.labels, taught=taught), batch_size=size, sampler=sampler, drop_last=True),
+        data.loader(data.Knees(exact, judge.labels), batch_size=2 * size),
     )
 
 

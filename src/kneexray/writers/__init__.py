@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
-from kneexray.errors import ConfigError, choices
+from kneexray.errors import ConfigError, MissingExtraError, choices
 from kneexray.writers.base import NO_FACTS
 from kneexray.writers.base import RunFacts as RunFacts
 from kneexray.writers.base import Writer as Writer
@@ -32,15 +32,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """An output format: what it is for, its file or folder inside the output folder, and the module that writes it."""
+    """An output format: what it is for, its file or folder inside the output folder, the module that writes it, the extra it needs."""
 
     title: str
     output: str
     module: str
+    extra: str | None = None
 
     def load(self) -> type[Writer]:
-        """Import the module and return its writer."""
-        return cast("type[Writer]", importlib.import_module(self.module).FileWriter)
+        """Import the module and return its writer; raises :class:`~kneexray.errors.MissingExtraError` where its extra is not installed."""
+        try:
+            return cast("type[Writer]", importlib.import_module(self.module).FileWriter)
+        except ModuleNotFoundError as error:
+            if self.extra is None:
+                raise
+            raise MissingExtraError(f"writing {self.title} ({error.name} is missing)", self.extra) from error
 
 
 WRITERS: MappingProxyType[str, Format] = MappingProxyType(
@@ -48,8 +54,15 @@ WRITERS: MappingProxyType[str, Format] = MappingProxyType(
         "csv": Format("one row a prediction, for pandas, R and spreadsheets", "predictions.csv", "kneexray.writers.csv"),
         "json": Format("every prediction and rejection, for programs", "predictions.json", "kneexray.writers.json"),
         "html": Format("a report to read, print and forward, in one file", "report.html", "kneexray.writers.html"),
+        "pdf": Format("a report on paper, a page a knee", "report.pdf", "kneexray.writers.pdf", extra="pdf"),
+        "dicom-sr": Format("a DICOM structured report a film, in its study", "dicom", "kneexray.writers.dicom_sr", extra="dicom"),
+        "dicom-sc": Format("a DICOM picture a film, in its study", "dicom", "kneexray.writers.dicom_sc"),
+        "dicom-pdf": Format("the report on paper as DICOM, in the film's study", "dicom", "kneexray.writers.dicom_pdf", extra="pdf"),
     }
 )
+
+DEFAULT_FORMATS = ("csv", "json", "html")
+"""What is written where nobody chose: what needs no extra and suits every film."""
 
 _HEATMAPS = Format("one picture a prediction, which the other formats name", "heatmaps", "kneexray.writers.heatmaps")
 
@@ -57,10 +70,11 @@ _HEATMAPS = Format("one picture a prediction, which the other formats name", "he
 class FolderWriter(Writer):
     """Several formats into one folder, and the heatmaps that they name.
 
-    Raises :class:`~kneexray.errors.ConfigError` for an unknown format, :class:`~kneexray.errors.OutputError` where nothing can be written.
+    Raises :class:`~kneexray.errors.ConfigError` for an unknown format, :class:`~kneexray.errors.MissingExtraError` for one whose extra is
+    not installed, :class:`~kneexray.errors.OutputError` where nothing can be written.
     """
 
-    def __init__(self, path: Path, *, run: RunFacts = NO_FACTS, formats: Iterable[str] = tuple(WRITERS)) -> None:
+    def __init__(self, path: Path, *, run: RunFacts = NO_FACTS, formats: Iterable[str] = DEFAULT_FORMATS) -> None:
         chosen = [_format(name) for name in dict.fromkeys(formats)]
         make_folder(path)
         with ExitStack() as stack:  # closes each that was opened, whatever happens to the others
@@ -74,6 +88,11 @@ class FolderWriter(Writer):
         album = album or Album()
         for writer in self._writers:
             writer.add(result, album=album)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the formats left out so far."""
+        return tuple(note for writer in self._writers for note in writer.notes)
 
     def _finish(self) -> None:
         self._stack.close()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from unicodedata import normalize
 
 if TYPE_CHECKING:  # the table of writers is read where neither numpy nor Pillow is needed
-    from kneexray.types import FilmResult, Prediction, Rejection
+    from kneexray.types import FilmResult, Knee, Prediction, Rejection
     from kneexray.writers.pictures import Album
 
 DISCLAIMER = "For research use. Not a medical device."
@@ -63,6 +63,11 @@ class Writer(ABC):
             self._closed = True
             self._finish()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out so far and why, one sentence each; for the person who asked for the format."""
+        return ()
+
     @abstractmethod
     def _finish(self) -> None: ...
 
@@ -107,12 +112,29 @@ def all_warnings(prediction: Prediction) -> list[str]:
     return list(dict.fromkeys((*prediction.knee.radiograph.warnings, *prediction.knee.warnings, *prediction.warnings)))
 
 
+def by_knee(result: FilmResult) -> dict[Knee, list[Prediction]]:
+    """Return the predictions of each knee of a film, in order."""
+    knees: dict[Knee, list[Prediction]] = {}
+    for prediction in result.predictions:
+        knees.setdefault(prediction.knee, []).append(prediction)
+    return knees
+
+
+def film_stem(source: str) -> str:
+    """Return a name for what is written of one film: the start of its own, and a digest of ``source`` to tell films of one name apart.
+
+    Only ASCII letters, digits, ``_`` and ``-`` are used, and under 60 of them, which any file system takes. The name is the same
+    in every run over the same source.
+    """
+    film = re.split(r"[/\\]", source)[-1]
+    digest = blake2b(source.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{_plain(film.rpartition('.')[0] or film)[:40]}-{digest}"
+
+
 def heatmap_paths(result: FilmResult) -> tuple[str | None, ...]:
     """Return where the heatmap of each prediction lies, relative to the output folder; None for a prediction without one.
 
-    The name says which film, side and task: ``heatmaps/9003175L-5f0c1d2e3a4b5c6d-L-kl.png``. The digest of the whole source
-    tells films of one name apart. Only ASCII letters, digits, ``_`` and ``-`` are used, and under 100 of them, which any file
-    system takes. The name is the same in every run over the same source.
+    The name says which film (:func:`film_stem`), side and task: ``heatmaps/9003175L-5f0c1d2e3a4b5c6d-L-kl.png``.
     """
     seen: Counter[str] = Counter()
     paths: list[str | None] = []
@@ -120,10 +142,7 @@ def heatmap_paths(result: FilmResult) -> tuple[str | None, ...]:
         if prediction.heatmap is None:
             paths.append(None)
             continue
-        film = re.split(r"[/\\]", prediction.source)[-1]
-        stem = _plain(film.rpartition(".")[0] or film)[:40]
-        digest = blake2b(prediction.source.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-        name = f"{stem}-{digest}-{prediction.knee.side or 'knee'}-{_plain(prediction.task).lower()[:24]}"
+        name = f"{film_stem(prediction.source)}-{prediction.knee.side or 'knee'}-{_plain(prediction.task).lower()[:24]}"
         seen[name] += 1
         paths.append(f"heatmaps/{name}.png" if seen[name] == 1 else f"heatmaps/{name}-{seen[name]}.png")
     return tuple(paths)

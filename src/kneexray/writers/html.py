@@ -16,9 +16,9 @@ from pathlib import Path
 from string import Template
 
 from kneexray import __version__
-from kneexray.types import REASONS, FilmResult, Knee, Prediction
+from kneexray.types import REASONS, FilmResult, Prediction
 from kneexray.writers import words
-from kneexray.writers.base import DISCLAIMER, NO_FACTS, RunFacts, Writer, all_warnings
+from kneexray.writers.base import DISCLAIMER, NO_FACTS, RunFacts, Writer, all_warnings, by_knee
 from kneexray.writers.card import knee_card, step
 from kneexray.writers.output import OutputFile
 from kneexray.writers.pictures import Album
@@ -44,9 +44,8 @@ class FileWriter(Writer):
 
     def add(self, result: FilmResult, *, album: Album | None = None) -> None:
         """Append a card for each knee of the film, and a row for each rejection."""
-        knees: dict[Knee, list[Prediction]] = {}
+        knees = by_knee(result)
         for prediction in result.predictions:
-            knees.setdefault(prediction.knee, []).append(prediction)
             self._tally(prediction)
         album = album or Album()
         room = max(self._shown - self._count["knees"], 0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from kneexray.tasks import TASKS
-from kneexray.types import Prediction
+from kneexray.tasks import MEASUREMENTS, TASKS
+from kneexray.types import Measurement, Prediction
 
 SIDES: MappingProxyType[str | None, str] = MappingProxyType({"R": "Right knee", "L": "Left knee", None: "Knee, side not stated"})
 
@@ -55,3 +55,9 @@ def derived(prediction: Prediction) -> list[tuple[str, float]]:
         for task in TASKS.values()
         if base and task.derived and task.derived[0] == base.name and base.labels == prediction.labels
     ]
+
+
+def measured(measurement: Measurement) -> tuple[str, str]:
+    """Return a length as people say it: (``Joint space width, medial``, ``4.2 mm`` or ``0.061 of the condyles' width``)."""
+    value = f"{measurement.value:.1f} mm" if measurement.unit == "mm" else f"{measurement.value:.3f} of the condyles' width"
+    return MEASUREMENTS[measurement.name].title, value

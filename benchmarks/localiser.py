@@ -1,0 +1,70 @@
+"""Does the localiser find the joints of films that it has not seen, and nothing on others, and how fast?
+
+    python benchmarks/localiser.py ../shared/data
+
+Prints, on the held-back films of Wani & Arora, how the boxes found overlap those drawn by hand, and on held-back images without an AP
+knee how many got a box; then the time for one film of 3000 x 2500 pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+from machine import describe
+
+from kneexray.preprocess import resample
+from kneexray.read import read_file
+from kneexray.roi.localiser import NETWORK, find_joints
+from kneexray.train import localiser_data as data
+from kneexray.train.localiser import measure
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="The folder of wani, knee-implants, mixed-knee-films and not-knees.")
+    parser.add_argument("--network", type=Path, default=NETWORK)
+    parser.add_argument("--repeat", type=int, default=20)
+    options = parser.parse_args()
+    print(describe("onnxruntime", "numpy", "pillow"))
+    wani = data.wani(options.data / "wani")
+    everything = [*wani, *data.others(options.data), *data.negatives([options.data / "not-knees"])]
+    held_back = [entry for entry in everything if entry.held_back]
+    found = measure(held_back, network=options.network)
+    low, high = _interval(found.ious >= 0.5)
+    print(f"{found.films} held-back films, {len(found.ious)} knees")
+    print(
+        f"  median IoU            {np.median(found.ious):.3f} (lowest {found.ious.min():.2f}, 5 % below {np.percentile(found.ious, 5):.2f})"
+    )
+    print(f"  IoU >= 0.5            {(found.ious >= 0.5).mean():.1%} ({low:.1%} to {high:.1%})")
+    print(f"  IoU >= 0.8            {(found.ious >= 0.8).mean():.1%}")
+    print(f"  boxes too many        {found.extra}")
+    print(f"  side by the fibula    {found.sides[0]} of {found.sides[1]} single knees right")
+    print(
+        f"{found.without} held-back images without a native AP knee: {len(found.wrongly)} with a box: {', '.join(found.wrongly) or 'none'}"
+    )
+    film = read_file(next(entry.path for entry in held_back if len(entry.joints) == 2)).radiographs[0].pixels
+    large = resample(film, (0, 0, film.shape[1], film.shape[0]), size=(2500, 3000))
+    times = []
+    for _ in range(options.repeat):
+        began = time.perf_counter()
+        joints = find_joints(large, network=options.network)
+        times.append(time.perf_counter() - began)
+    print(
+        f"3000 x 2500 px, {len(joints)} joints: {statistics.median(times) * 1e3:.0f} ms ({min(times) * 1e3:.0f} to {max(times) * 1e3:.0f})"
+    )
+
+
+def _interval(right: np.ndarray) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share."""
+    n, p, z = len(right), float(right.mean()), 1.96
+    middle, half = p + z * z / (2 * n), z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5
+    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+
+
+if __name__ == "__main__":
+    main()
