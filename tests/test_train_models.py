@@ -94,7 +94,7 @@ def test_attention_exports(tmp_path: Path):
 
     net = models.build(ModelConfig(backbone=SMALL, attention=("cbam", "se")), classes=5, size=64).eval()
     graph = Exported([(net, 64)], mirrored=True).eval()
-    write_onnx(graph, tmp_path / "model.onnx", size=64)
+    write_onnx(graph, tmp_path / "model.onnx", size=64, outputs=graph.outputs)
     found = ort.InferenceSession(str(tmp_path / "model.onnx")).run(["logits", "cam"], {"image": IMAGES.numpy()})
     with torch.inference_mode():
         for theirs, ours in zip(found, graph(IMAGES), strict=True):

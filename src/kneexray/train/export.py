@@ -77,7 +77,7 @@ def export(
     manifest = _manifest(folders[0], task or config.task)
     net = Exported(members, mirrored=mirrored).eval()
     out.mkdir(parents=True, exist_ok=True)
-    write_onnx(net, out / NETWORK, size=config.input.size)
+    write_onnx(net, out / NETWORK, size=config.input.size, outputs=net.outputs)
     judged = manifest.split("val")
     images = data.cached(manifest, judged, config.input.geometry, dtype="float32", folder=folders[0] / "cache")
     bundle = _describe(folders, config, manifest, net, out, command=command)

@@ -41,6 +41,7 @@ class Exported(nn.Module):
         self.sizes = [size for _, size in members]
         self.mirrored = mirrored
         self.has_cam = all(net.has_cam for net, _ in members)
+        self.outputs = ("logits", "cam") if self.has_cam else ("logits",)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """(N, 1, H, W) float32 in [0, 1] -> logits (N, K) and, where the network :attr:`has_cam`, class maps (N, K, h, w)."""
@@ -66,8 +67,8 @@ def _at(images: Tensor, size: tuple[int, int]) -> Tensor:
     return nn.functional.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
 
-def write_onnx(net: Exported, path: Path, *, size: int) -> None:
-    """Export ``net`` with a free batch size, checked by onnx, weights inside the file."""
+def write_onnx(net: nn.Module, path: Path, *, size: int, outputs: Sequence[str]) -> None:
+    """Export ``net``, images (N, 1, size, size) to ``outputs``, with a free batch size, checked by onnx, weights inside the file."""
     example = torch.rand(3, 1, size, size)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         raw = Path(folder) / NETWORK
@@ -76,7 +77,7 @@ def write_onnx(net: Exported, path: Path, *, size: int) -> None:
             (example,),
             raw,
             input_names=["image"],
-            output_names=["logits", "cam"] if net.has_cam else ["logits"],
+            output_names=list(outputs),
             dynamic_shapes={"image": {0: torch.export.Dim.DYNAMIC}},
             external_data=False,
             dynamo=True,

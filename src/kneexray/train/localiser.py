@@ -9,12 +9,9 @@ The films that :mod:`kneexray.train.localiser_data` holds back are left out; ``b
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import logging
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,11 +28,13 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kneexray import __version__, provenance
+from kneexray import provenance
 from kneexray.bundle import sha256_of
 from kneexray.read import read_file
 from kneexray.roi.localiser import KINDS, NETWORK, SIZE, STRIDE, find_joints, iou
 from kneexray.train import localiser_data as data
+from kneexray.train.compact import halve
+from kneexray.train.graph import write_onnx
 from kneexray.train.localiser_data import Film, Marked
 from kneexray.train.localiser_scenes import exposed, pasted, scene, targets, with_metal
 from kneexray.train.models import Standardise
@@ -67,10 +66,11 @@ class LocaliserNet(nn.Module):
         self.lateral = nn.ModuleList(nn.Conv2d(channels, WIDTH, 1) for channels in self.backbone.feature_info.channels())
         self.head = nn.Sequential(_block(), _block())
         self.answer = nn.Conv2d(WIDTH, len(KINDS) + 5, 1)
-        nn.init.zeros_(self.answer.weight)
-        nn.init.zeros_(self.answer.bias)
         with torch.no_grad():
-            self.answer.bias[: len(KINDS)] = -4.0  # at first nothing is found, or the many empty cells would drown the rest
+            self.answer.weight.zero_()
+            bias = torch.zeros(len(KINDS) + 5)
+            bias[: len(KINDS)] = -4.0  # at first nothing is found, or the many empty cells would drown the rest
+            self.answer.bias = nn.Parameter(bias)
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 1, SIZE, SIZE) in [0, 1] -> (N, kinds + 5, h, w); see :func:`kneexray.roi.localiser.decode`."""
@@ -139,7 +139,7 @@ def train(draw: Draw, net: LocaliserNet, *, steps: int, rate: float, seed: int) 
     rest = [p for name, p in net.named_parameters() if not name.startswith("backbone.")]
     optimizer = torch.optim.AdamW([{"params": backbone, "lr": rate / 3}, {"params": rest, "lr": rate}], weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [rate / 3, rate], total_steps=steps, pct_start=0.1)
-    net.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.train().to(memory_format=torch.channels_last)
     for module in frozen:
         module.eval()
     recent = []
@@ -166,41 +166,6 @@ def start(net: LocaliserNet, weights: Path) -> None:
     state["conv_stem.weight"] = state["conv_stem.weight"].sum(dim=1, keepdim=True)
     wanted = set(net.backbone.state_dict())
     net.backbone.load_state_dict({name: value.float() for name, value in state.items() if name in wanted})
-
-
-def write_onnx(net: LocaliserNet, path: Path) -> None:
-    """Export ``net`` with a free batch size; its weights are kept in half precision and widened when it is loaded."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        raw = Path(folder) / path.name
-        shapes = {"image": {0: torch.export.Dim.DYNAMIC}}
-        example = torch.rand(3, 1, SIZE, SIZE)
-        names = {"input_names": ["image"], "output_names": ["answer"]}
-        torch.onnx.export(net, (example,), raw, **names, dynamic_shapes=shapes, external_data=False, dynamo=True)
-        model = onnx.load(raw)
-    del model.metadata_props[:]
-    for node in model.graph.node:  # the exporter notes where each node came from: paths of the machine it ran on
-        del node.metadata_props[:]
-        node.doc_string = ""
-    _halve(model.graph)
-    model.producer_name, model.producer_version = "kneexray", __version__
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
-
-
-def _halve(graph: onnx.GraphProto) -> None:
-    """Store the large weights of ``graph`` as float16, each widened by a Cast, which engines fold away when they load the model."""
-    casts = []
-    for tensor in graph.initializer:
-        if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) > 256:
-            name = tensor.name
-            half = onnx.numpy_helper.to_array(tensor).astype(np.float16)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}.half"))
-            casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
-    for value in list(graph.value_info):
-        if value.name in {cast.output[0] for cast in casts}:
-            graph.value_info.remove(value)
-    for cast in reversed(casts):
-        graph.node.insert(0, cast)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +248,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             logger.info("step %d of %d: loss %.3f", step, options.steps, value)
     options.out.mkdir(parents=True, exist_ok=True)
     network = options.out / NETWORK.name
-    write_onnx(net.eval(), network)
+    write_onnx(net.eval(), network, size=SIZE, outputs=["answer"])
+    network.write_bytes(halve(onnx.load(network)).SerializeToString())
     measured = measure([entry for part in everything for entry in part if entry.held_back], network=network)
     digest = sha256_of(network)
     card = {

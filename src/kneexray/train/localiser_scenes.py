@@ -95,7 +95,9 @@ def _seen(film: Film, centre: tuple[float, float], side: float, *, tilt: float, 
     c = centre[0] - (a + b) * SIZE / 2
     f = centre[1] - (d + e) * SIZE / 2
     matrix = tuple(value / reduction for value in (a, b, c, d, e, f))
-    pixels = np.asarray(image.transform((SIZE, SIZE), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR), np.float32) / 255
+    pixels = np.asarray(image.transform((SIZE, SIZE), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR), np.float32) / np.float32(
+        255
+    )
     joints, unsure = [], []
     height, width = film.pixels.shape
     for joint in film.joints:
@@ -109,7 +111,7 @@ def _seen(film: Film, centre: tuple[float, float], side: float, *, tilt: float, 
             joints.append(replace(joint, box=here, side=OTHER[joint.side] if mirrored and joint.side else joint.side))
         elif share > 0.08:
             unsure.append(here)
-    return Scene(pixels, tilt, tuple(joints), tuple(unsure))
+    return Scene(pixels.astype(np.float32), tilt, tuple(joints), tuple(unsure))
 
 
 def _share_within(box: Box, width: float, height: float) -> float:
@@ -197,7 +199,8 @@ def exposed(pixels: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
         image = image + rng.normal(0, rng.uniform(0, 0.04), image.shape)
     if rng.random() < 0.12:
         image = 1 - image
-    return np.clip(image, 0, 1).astype(np.float32)
+    shown: NDArray[np.float32] = np.clip(image, 0, 1).astype(np.float32)
+    return shown
 
 
 def _mark(image: NDArray[np.float32], rng: Generator) -> None:
