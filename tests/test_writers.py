@@ -409,7 +409,7 @@ def test_report_says_what_it_must(tmp_path: Path) -> None:
         *("3films", "2films graded", "2knees", "1knees with warnings", "1images rejected"),
         *("2026-01-15 09:30 UTC", "Kellgren-Lawrence grade", "KL 4 2", "Right knee", "Knee, side not stated"),
         *("severe: large osteophytes", "33 %", "90 % prediction set", "KL 3 or KL 4", "the film is cut off"),
-        *("Radiographic osteoarthritis (KL ≥\u00a02)80 %", "does not look like an AP knee", "The image scores 0.1."),
+        *("Radiographic osteoarthritis (KL ≥\u00a02)80 %", "no AP knee was found on the image", "The image scores 0.1."),
         *("kneexray predict films --out out", "licence: CC BY 4.0", "onnxruntime 1.20.0", "Apache-2.0"),
     ):
         assert said in page.text

@@ -143,42 +143,38 @@ def pasted(crops: Sequence[Film], rng: Generator) -> Film:
 
 
 def with_metal(film: Film, rng: Generator) -> Film:
-    """Return ``film`` with a drawn prosthesis in one of its AP joints, which makes that joint an implant.
-
-    Of both compartments or of one, or of the patella's groove; femoral part, tray and peg, or the tray alone.
-    """
+    """Return ``film`` with a drawn prosthesis in one of its AP joints, which makes that joint an implant."""
     number = int(rng.integers(len(film.joints)))
     x0, y0, x1, _ = film.joints[number].box
     side = x1 - x0
     image = Image.fromarray(film.pixels)
     draw = ImageDraw.Draw(image)
-    bright = int(rng.uniform(195, 256))
+    bright = int(rng.uniform(215, 256))
 
-    def fill(*points: tuple[float, float]) -> None:
-        wobble = rng.normal(0, 0.008, (len(points), 2))
-        draw.polygon([(x0 + (x + dx) * side, y0 + (y + dy) * side) for (x, y), (dx, dy) in zip(points, wobble, strict=True)], fill=bright)
+    def at(*points: tuple[float, float]) -> list[tuple[float, float]]:
+        return [(x0 + x * side + rng.normal(0, 0.008) * side, y0 + y * side + rng.normal(0, 0.008) * side) for x, y in points]
 
-    joint = 0.59 + rng.normal(0, 0.015)
-    total = rng.random() < 0.45
+    total = rng.random() < 0.55
     left, right = (0.08, 0.92) if total else ((0.08, 0.46) if rng.random() < 0.5 else (0.54, 0.92))
-    middle = (left + right) / 2
-    form = rng.random()
-    if form < 0.12:
-        x, y, half = rng.uniform(0.42, 0.58), joint - rng.uniform(0.14, 0.3), rng.uniform(0.07, 0.14)
-        fill((x - half, y - half), (x, y - 1.2 * half), (x + half, y - half), (x + 0.8 * half, y + half), (x - 0.8 * half, y + half))
-    if 0.12 <= form < 0.85:
-        top = joint - rng.uniform(0.12, 0.36)
-        notch = [(middle + 0.06, joint - 0.02), (middle, joint - 0.09), (middle - 0.06, joint - 0.02)] if total else []
-        shoulders = [(left, top + 0.06), (left + 0.06, top), (middle, top + 0.05), (right - 0.06, top), (right, top + 0.06)]
-        fill(*shoulders, (right, joint - 0.05), (right - 0.08, joint - 0.01), *notch, (left + 0.08, joint - 0.01), (left, joint - 0.05))
-    if form >= 0.25:
+    joint = 0.59 + rng.normal(0, 0.015)
+    top = joint - rng.uniform(0.18, 0.36)
+    notch = (left + right) / 2
+    femoral = [(left, top + 0.06), (left + 0.06, top), (notch, top + 0.05), (right - 0.06, top), (right, top + 0.06)]
+    femoral += [(right, joint - 0.05), (right - 0.08, joint - 0.01)]
+    femoral += [(notch + 0.06, joint - 0.02), (notch, joint - 0.09), (notch - 0.06, joint - 0.02)] if total else []
+    femoral += [(left + 0.08, joint - 0.01), (left, joint - 0.05)]
+    if rng.random() < 0.9:
+        draw.polygon(at(*femoral), fill=bright)
+    if rng.random() < 0.9:
         low = joint + rng.uniform(0.03, 0.07)
-        slope = rng.normal(0, 0.02)
-        fill((left, joint + 0.02 - slope), (right, joint + 0.02 + slope), (right, low + slope), (left, low - slope))
-        if rng.random() < 0.7:
-            half, end = rng.uniform(0.02, 0.09), low + rng.uniform(0.05, 0.35)
-            fill((middle - half, low - 0.01), (middle + half, low - 0.01), (middle + half / 2, end), (middle - half / 2, end))
-    joints = tuple(replace(mark, kind="implant") if i == number else mark for i, mark in enumerate(film.joints))
+        draw.polygon(at((left, joint + 0.02), (right, joint + 0.02), (right, low), (left, low)), fill=bright)
+        wide = rng.uniform(0.03, 0.1)
+        draw.polygon(
+            at((notch - wide, low), (notch + wide, low), (notch + wide / 2, low + rng.uniform(0.06, 0.35)), (notch, low + 0.3)), bright
+        )
+    else:
+        draw.polygon(at(*[(x, y + 0.02) for x, y in femoral]), fill=bright)
+    joints = tuple(replace(joint, kind="implant") if i == number else joint for i, joint in enumerate(film.joints))
     return Film(film.name, np.asarray(image), joints)
 
 
