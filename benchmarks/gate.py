@@ -32,11 +32,12 @@ Spoil = Callable[[NDArray[np.float32], Box], NDArray[np.float32]]
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="The folder of chen2018, wani, knee-implants, mixed-knee-films and not-knees.")
+    parser.add_argument("data", type=Path, help="The folder of chen2018, gornale, wani, knee-implants, mixed-knee-films and not-knees.")
     parser.add_argument("--crops", type=int, default=10_000, help="How many crops at most.")
     options = parser.parse_args()
     films = [entry for entry in data.wani(options.data / "wani") if entry.held_back]
     crops(options.data / "chen2018" / "val", options.crops)
+    crops(options.data / "gornale" / "MedicalExpert-I", options.crops)
     knees_on(films, "held-back Wani films")
     others = [entry for entry in data.others(options.data) if entry.held_back]
     without = [entry for entry in others if not any(joint.kind == "ap" for joint in entry.joints)]
@@ -51,15 +52,16 @@ def main() -> None:
 
 
 def crops(folder: Path, most: int) -> None:
-    """Print how many crops of one knee are refused, and how many were turned back from inverted."""
+    """Print how many images of AP knees have no knee graded, all refusals on them, and how many were turned back from inverted."""
     reasons: Counter[str] = Counter()
-    inverted = count = 0
+    inverted = refused = count = 0
     for source in islice(find_sources([folder]), most):
         found = find_knees(source.read().radiographs[0])
         count += 1
+        refused += not found.knees
         reasons.update(rejection.reason for rejection in found.rejections)
         inverted += any(INVERTED in knee.warnings for knee in found.knees)
-    print(f"{folder}: {reasons.total()} of {count} refused {_list(reasons)}, {inverted} turned back from inverted")
+    print(f"{folder}: {refused} of {count} images refused, refusals {_list(reasons)}, {inverted} turned back from inverted")
 
 
 def knees_on(films: Sequence[data.Marked], name: str) -> None:

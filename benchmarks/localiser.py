@@ -3,7 +3,8 @@
     python benchmarks/localiser.py ../shared/data
 
 Prints, on the held-back films of Wani & Arora, how the boxes found overlap those drawn by hand, and on held-back images without an AP
-knee how many got a box; then the time for one film of 3000 x 2500 pixels.
+knee how many got a box; then the time for one film of 3000 x 2500 pixels, and how far the cartilage band (roi/cartilage.py) lies from
+joint spaces that people drew.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from machine import describe
 
 from kneexray.preprocess import resample
 from kneexray.read import read_file
+from kneexray.roi.cartilage import cartilage_band
 from kneexray.roi.localiser import NETWORK, find_joints
 from kneexray.train import localiser_data as data
 from kneexray.train.localiser import measure
@@ -43,7 +45,7 @@ def main() -> None:
     print(f"  IoU >= 0.5            {(found.ious >= 0.5).mean():.1%} ({low:.1%} to {high:.1%})")
     print(f"  IoU >= 0.8            {(found.ious >= 0.8).mean():.1%}")
     print(f"  boxes too many        {found.extra}")
-    print(f"  side by the fibula    {found.sides[0]} of {found.sides[1]} single knees right")
+    print(f"  side by the fibula    right for {found.sides[0]} of {found.sides[1]} knees of known side")
     print(
         f"{found.without} held-back images without a native AP knee: {len(found.wrongly)} with a box: {', '.join(found.wrongly) or 'none'}"
     )
@@ -57,6 +59,22 @@ def main() -> None:
     print(
         f"3000 x 2500 px, {len(joints)} joints: {statistics.median(times) * 1e3:.0f} ms ({min(times) * 1e3:.0f} to {max(times) * 1e3:.0f})"
     )
+    errors = np.abs(cartilage_errors(options.data / "joint-space-masks"))
+    print(
+        f"cartilage band, {len(errors)} crops: off by {np.median(errors):.1%} of the height (95 % within {np.percentile(errors, 95):.1%})"
+    )
+
+
+def cartilage_errors(folder: Path) -> np.ndarray:
+    """Return how far the band's middle lies below the drawn joint space's, as shares of the crops' heights."""
+    errors = []
+    for path in sorted((folder / "Train_X").iterdir()):
+        pixels = read_file(path).radiographs[0].pixels
+        mask = read_file(folder / "Train_Y" / path.name).radiographs[0].pixels
+        height, width = pixels.shape
+        _, top, _, bottom = cartilage_band(pixels, (0, 0, width, height))
+        errors.append(((top + bottom) / 2 - np.median(np.nonzero(mask > 0.5)[0])) / height)
+    return np.array(errors)
 
 
 def _interval(right: np.ndarray) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from kneexray.read import find_sources
 from kneexray.roi import DOUBTFUL, INVERTED, Found, find_knees
 from kneexray.roi.localiser import Joint
 from kneexray.roi.quality import MOST_TILT, objection
-from kneexray.roi.sides import BY_FIBULA, BY_PLACE, UNKNOWN, sides_of
+from kneexray.roi.sides import BY_PLACE, UNKNOWN
 from kneexray.synthetic import draw_knee
 from kneexray.types import Radiograph
 
@@ -67,13 +67,13 @@ def test_a_film_of_two_knees_has_its_right_one_at_the_left():
 def test_the_films_laterality_decides_for_one_knee():
     (knee,) = found(one(), laterality="L").knees
     assert (knee.side, knee.mirrored) == ("L", True)
-    assert not {BY_PLACE, BY_FIBULA, UNKNOWN} & set(knee.warnings)
+    assert not {BY_PLACE, UNKNOWN} & set(knee.warnings)
 
 
-@pytest.mark.parametrize(("rightness", "side", "warning"), [(5.0, "R", BY_FIBULA), (-5.0, "L", BY_FIBULA), (0.5, None, UNKNOWN)])
-def test_without_laterality_the_fibula_decides_or_nobody(rightness: float, side: str | None, warning: str):
-    film = Radiograph(pixels=np.zeros((2, 2), np.float32), source="x")
-    assert sides_of([joint((0, 0, 200, 200), rightness=rightness)], film) == [(side, (warning,))]
+def test_one_knee_on_a_film_that_states_no_side_has_none():
+    (knee,) = found(one()).knees
+    assert (knee.side, knee.mirrored) == (None, False)
+    assert UNKNOWN in knee.warnings
 
 
 def test_an_inverted_film_is_turned_back_for_all_its_knees():

@@ -88,15 +88,15 @@ def _knees(radiograph: Radiograph, joints: list[Joint]) -> Found:
     if _is_inverted(radiograph.pixels, joints):
         radiograph, warnings = replace(radiograph, pixels=1 - radiograph.pixels), (INVERTED,)
     knees, rejections = [], []
-    sides = dict(zip(map(id, frontal), sides_of(frontal, radiograph), strict=True))
+    sides = iter(sides_of(len(frontal), radiograph))
     for joint in joints:
+        side, doubt = next(sides) if joint.kind != "lateral" else (None, ())
         why = objection(radiograph.pixels, joint)
         if why is not None:
             reason = "several_views" if why[0] == "not_ap" and frontal else why[0]
             where = f"{_place(joint, radiograph)}: " if len(joints) > 1 else ""
             rejections.append(_rejection(radiograph, reason, where + why[1]))
             continue
-        side, doubt = sides[id(joint)]
         knees.append(Knee(radiograph, joint.box, side, side == "L", joint.score, (*warnings, *doubt)))
     return Found(tuple(knees), tuple(rejections))
 

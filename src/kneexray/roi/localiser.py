@@ -46,8 +46,8 @@ OVERLAP = 0.3
 @dataclass(frozen=True, slots=True)
 class Joint:
     """A joint found. ``box`` is in pixels of the film, in the convention of :class:`kneexray.types.Knee`; ``tilt`` is how far the leg is
-    turned clockwise on the film, in degrees (told within 45); ``rightness`` the log odds that it is a right knee, told by the fibula;
-    ``score`` is in [0, 1].
+    turned clockwise on the film, in degrees (told within 45); ``score`` is in [0, 1]. ``rightness`` above 0
+    says that the fibula lies as a right knee's does: too often wrong to name a side (docs/localiser.md).
     """
 
     kind: Kind

@@ -95,9 +95,8 @@ def _seen(film: Film, centre: tuple[float, float], side: float, *, tilt: float, 
     c = centre[0] - (a + b) * SIZE / 2
     f = centre[1] - (d + e) * SIZE / 2
     matrix = tuple(value / reduction for value in (a, b, c, d, e, f))
-    pixels = np.asarray(image.transform((SIZE, SIZE), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR), np.float32) / np.float32(
-        255
-    )
+    seen = image.transform((SIZE, SIZE), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    pixels = (np.asarray(seen, np.float32) / 255).astype(np.float32)
     joints, unsure = [], []
     height, width = film.pixels.shape
     for joint in film.joints:
@@ -111,7 +110,7 @@ def _seen(film: Film, centre: tuple[float, float], side: float, *, tilt: float, 
             joints.append(replace(joint, box=here, side=OTHER[joint.side] if mirrored and joint.side else joint.side))
         elif share > 0.08:
             unsure.append(here)
-    return Scene(pixels.astype(np.float32), tilt, tuple(joints), tuple(unsure))
+    return Scene(pixels, tilt, tuple(joints), tuple(unsure))
 
 
 def _share_within(box: Box, width: float, height: float) -> float:
