@@ -13,11 +13,11 @@ from test_evaluate import answers
 
 from kneexray import metrics
 from kneexray.cli.app import run
-from kneexray.compare import compare, contingency, mcnemar, pair, stuart_maxwell, verdict
-from kneexray.compare_report import markdown_table, write_comparison
 from kneexray.errors import ConfigError, DataError
-from kneexray.evaluation_input import EvaluationInput
-from kneexray.predictions_file import write_predictions
+from kneexray.evaluation.compare import compare, contingency, mcnemar, pair, stuart_maxwell, verdict
+from kneexray.evaluation.compare_report import markdown_table, write_comparison
+from kneexray.evaluation.inputs import EvaluationInput
+from kneexray.evaluation.predictions_file import write_predictions
 
 
 def worse(inputs: EvaluationInput, *, share: float = 0.5) -> EvaluationInput:

@@ -7,10 +7,10 @@ import pytest
 from test_calibrate import distorted
 from test_conformal import severities
 
-from kneexray import crossfit
 from kneexray.calibrate import cross_fit, softmax
 from kneexray.errors import DataError
-from kneexray.estimates import Resampling
+from kneexray.evaluation import crossfit
+from kneexray.evaluation.estimates import Resampling
 
 
 def resampling(n: int, *, each: int = 1) -> Resampling:

@@ -21,11 +21,11 @@ from matplotlib.figure import Figure
 from kneexray import metrics
 from kneexray.errors import DataError, OutputError
 from kneexray.evaluate import evaluate
-from kneexray.evaluate_report import FIGURES, METRICS, latex_table, markdown_table, render, worst_errors, write_evaluation
-from kneexray.evaluation_input import EvaluationInput
+from kneexray.evaluation.inputs import EvaluationInput
+from kneexray.evaluation.plots import style
+from kneexray.evaluation.predictions_file import read_predictions, write_predictions
+from kneexray.evaluation.report import FIGURES, METRICS, latex_table, markdown_table, render, worst_errors, write_evaluation
 from kneexray.page import Section, Table
-from kneexray.plots import style
-from kneexray.predictions_file import read_predictions, write_predictions
 
 PIXEL = bytes.fromhex("89504e470d0a1a0a") + b"not decoded here"
 

@@ -16,15 +16,15 @@ pytest.importorskip("matplotlib")
 
 from toys import CELLS, JOINT, write_bundle, write_films
 
-from kneexray import faithfulness
-from kneexray.answers import Labelled
 from kneexray.bundle import NETWORK, open_bundle, shipped
 from kneexray.errors import DataError
-from kneexray.faithfulness import DEPTHS, SHARES, area, erase, inside, rank_correlation
+from kneexray.evaluation import faithfulness
+from kneexray.evaluation.answers import Labelled
+from kneexray.evaluation.faithfulness import DEPTHS, SHARES, area, erase, inside, rank_correlation
+from kneexray.evaluation.randomise import randomised
 from kneexray.page import Section
 from kneexray.predict import Predictor
 from kneexray.preprocess import Geometry
-from kneexray.randomise import randomised
 from kneexray.session import Session
 
 

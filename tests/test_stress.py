@@ -14,13 +14,14 @@ pytest.importorskip("matplotlib")
 
 from toys import JOINT, TOP, write_bundle, write_films
 
-from kneexray import metrics, stress
-from kneexray.answers import Labelled
-from kneexray.corruptions import CORRUPTIONS, JOINT_LINE, Corruption, blurred
+from kneexray import metrics
 from kneexray.datasets.manifest import Example
 from kneexray.errors import DataError
+from kneexray.evaluation import stress
+from kneexray.evaluation.answers import Labelled
+from kneexray.evaluation.corruptions import CORRUPTIONS, JOINT_LINE, Corruption, blurred
+from kneexray.evaluation.sample import draw, estimate
 from kneexray.predict import Predictor
-from kneexray.sample import draw, estimate
 from kneexray.synthetic import draw_knee
 
 FILM = draw_knee(2, size=120)

@@ -9,9 +9,9 @@ import pytest
 from test_evaluate import answers
 
 from kneexray import metrics
-from kneexray.estimates import Estimates, Resampling, means
-from kneexray.evaluation_input import EvaluationInput, patients
-from kneexray.subgroups import FEWEST, group_name, subgroups
+from kneexray.evaluation.estimates import Estimates, Resampling, means
+from kneexray.evaluation.inputs import EvaluationInput, patients
+from kneexray.evaluation.subgroups import FEWEST, group_name, subgroups
 
 
 def grouped(inputs: EvaluationInput) -> dict[str, dict]:

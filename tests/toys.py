@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from kneexray.answers import Labelled
 from kneexray.bundle import CARD, NETWORK, InputCard, read_card, sha256_of, shipped
 from kneexray.datasets.manifest import Example
+from kneexray.evaluation.answers import Labelled
 from kneexray.synthetic import draw_knee
 
 SIDE, CELLS = 32, 8

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from kneexray import crossfit, metrics
+from kneexray import metrics
 from kneexray.calibrate import FOLDS, merge
 from kneexray.errors import DataError
-from kneexray.estimates import UNDEFINED, Estimates, Resampling
-from kneexray.evaluation_input import SPLIT_QUALITY as SPLIT_QUALITY
-from kneexray.evaluation_input import EvaluationInput as EvaluationInput
-from kneexray.evaluation_input import Invalid, patients, usable
-from kneexray.subgroups import FEWEST, subgroups
+from kneexray.evaluation import crossfit
+from kneexray.evaluation.estimates import UNDEFINED, Estimates, Resampling
+from kneexray.evaluation.inputs import SPLIT_QUALITY as SPLIT_QUALITY
+from kneexray.evaluation.inputs import EvaluationInput as EvaluationInput
+from kneexray.evaluation.inputs import Invalid, patients, usable
+from kneexray.evaluation.subgroups import FEWEST, subgroups
 from kneexray.tasks import TASKS, Task, get_task
 
 FEW = 10

@@ -13,7 +13,7 @@ from string import Template
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from kneexray.predictions_file import write_whole
+from kneexray.evaluation.predictions_file import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +40,7 @@ class Section:
     """A part of a report, such as a further test of a model.
 
     ``lead`` says in plain words what was done, on how many images, and what came of it; ``alarm``, where not empty, what a reader
-    must not miss. ``figures`` maps a name to a figure drawn within :func:`kneexray.plots.style` and its caption; they are written as
+    must not miss. ``figures`` maps a name to a figure drawn within :func:`~.plots.style` and its caption; they are written as
     ``<key>_<name>.png`` and ``.svg``. ``data``, plain JSON values, goes into ``metrics.json`` under ``key``.
     """
 
@@ -142,7 +142,7 @@ def write_figures(figures: Mapping[str, tuple[Figure, str]], sections: Iterable[
 
     Return each as inline SVG, by file stem. Raises :class:`~kneexray.errors.OutputError` where ``out`` cannot be written.
     """
-    from kneexray import plots
+    from kneexray.evaluation import plots
 
     drawn = {}
     parts = {f"{part.key}_{name}": given for part in sections for name, given in part.figures.items()}
@@ -161,7 +161,7 @@ def data_uri(picture: bytes) -> str:
 
 def inline(svg: str, name: str, *, label: str) -> str:
     """Return ``svg`` to stand in a page: the page's colours and font, ids of its own, and a name for those who cannot see it."""
-    from kneexray import plots
+    from kneexray.evaluation import plots
 
     variables = {plots.INK: "ink", plots.MUTED: "muted", plots.RULE: "rule", plots.CELL: "cell", plots.PAPER: "paper"}
     variables |= {color: f"series-{place}" for place, color in enumerate(plots.SERIES)}

@@ -19,9 +19,9 @@ def compare(
     from kneexray.cli._extras import need
 
     need("eval", "matplotlib", "pyarrow", "scipy", "sklearn")
-    from kneexray.compare import compare as measure
-    from kneexray.compare_report import markdown_table, write_comparison
-    from kneexray.predictions_file import read_predictions
+    from kneexray.evaluation.compare import compare as measure
+    from kneexray.evaluation.compare_report import markdown_table, write_comparison
+    from kneexray.evaluation.predictions_file import read_predictions
     from kneexray.provenance import command_line
 
     files = [path / "predictions.parquet" if path.is_dir() else path for path in (a, b)]

@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from kneexray.datasets.manifest import Manifest
     from kneexray.evaluate import EvaluationInput
-    from kneexray.evaluate_report import Section
+    from kneexray.evaluation.report import Section
     from kneexray.predict import Predictor
 
 
@@ -37,7 +37,7 @@ def evaluate(
 
     need("eval", "matplotlib", "pyarrow", "scipy", "sklearn")
     from kneexray.evaluate import evaluate as measure
-    from kneexray.evaluate_report import markdown_table, write_evaluation
+    from kneexray.evaluation.report import markdown_table, write_evaluation
     from kneexray.provenance import command_line
 
     with ExitStack() as stack:
@@ -46,7 +46,7 @@ def evaluate(
         if model.suffix == ".parquet":
             inputs = _stored(model, task=task, split=split, with_films=stress or faithfulness)
         else:
-            from kneexray.answers import Pictures, answer
+            from kneexray.evaluation.answers import Pictures, answer
 
             predictor, manifest = _judged(model, data, task=task, roi=roi, stack=stack)
             inputs = answer(predictor, manifest, split=split or "test", jobs=jobs)
@@ -75,7 +75,7 @@ def _stored(path: Path, *, task: str, split: str, with_films: bool) -> Evaluatio
     import numpy as np
 
     from kneexray.errors import ConfigError, DataError, choices
-    from kneexray.predictions_file import read_predictions
+    from kneexray.evaluation.predictions_file import read_predictions
 
     if with_films:
         raise ConfigError(f"{path}: --stress and --faithfulness need the model and its films; give a bundle or run folder, and --data.")
@@ -105,15 +105,15 @@ def _judged(model: Path, data: Path | None, *, task: str, roi: str, stack: ExitS
 
 def _tests(predictor: Predictor, manifest: Manifest, *, split: str, most: int, stress: bool, faithfulness: bool) -> list[Section]:
     """Return the sections of the further tests that were asked for."""
-    from kneexray.answers import labelled
+    from kneexray.evaluation.answers import labelled
 
     sections = []
     if stress:
-        from kneexray import stress as stress_test
+        from kneexray.evaluation import stress as stress_test
 
         sections.append(stress_test.section(predictor, labelled(manifest, split), most=most))
     if faithfulness:
-        from kneexray import faithfulness as faithfulness_test
+        from kneexray.evaluation import faithfulness as faithfulness_test
 
         sections.append(faithfulness_test.section(predictor, labelled(manifest, split), most=most))
     return sections

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from kneexray import crossfit, provenance
+from kneexray import provenance
 from kneexray.bundle import CARD, GOLDEN, NETWORK, Bundle, Card, DataCard, InputCard, MemberCard, open_bundle, sha256_of
 from kneexray.calibrate import Calibration, fit_calibration
 from kneexray.datasets import manifest as manifests
@@ -21,6 +21,7 @@ from kneexray.datasets.catalogue import CATALOGUE
 from kneexray.datasets.manifest import Example, Manifest
 from kneexray.errors import ConfigError, choices
 from kneexray.evaluate import EvaluationInput, evaluate
+from kneexray.evaluation import crossfit
 from kneexray.metrics import HEADLINE
 from kneexray.model_card import PAGE, markdown
 from kneexray.preprocess import resample

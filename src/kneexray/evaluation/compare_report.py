@@ -9,12 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from kneexray.compare import LOWER_IS_BETTER
 from kneexray.errors import MissingExtraError
-from kneexray.evaluate_report import METRICS
-from kneexray.evaluation_input import SPLIT_QUALITY
+from kneexray.evaluation.compare import LOWER_IS_BETTER
+from kneexray.evaluation.inputs import SPLIT_QUALITY
+from kneexray.evaluation.predictions_file import write_whole
+from kneexray.evaluation.report import METRICS
 from kneexray.page import Section, Table, caution, page, section, short, tile, write_figures
-from kneexray.predictions_file import write_whole
 from kneexray.tasks import get_task
 
 WORDS: MappingProxyType[str | None, str] = MappingProxyType({"a": "A", "b": "B", None: "not told"})
@@ -34,7 +34,7 @@ def write_comparison(comparison: dict[str, Any], out: Path, *, provenance: Mappi
     cannot be written.
     """
     try:
-        from kneexray import plots_sections
+        from kneexray.evaluation import plots_sections
     except ImportError:
         raise MissingExtraError("the comparison's report", "eval") from None
     gains = [(METRICS[name][0], _gain(name, row["difference"])) for name, row in comparison["metrics"].items()]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneexray.errors import DataError, MissingExtraError, OutputError, choices
-from kneexray.evaluation_input import FACTS, SPLIT_QUALITY, EvaluationInput, Invalid, leave_out, usable
+from kneexray.evaluation.inputs import FACTS, SPLIT_QUALITY, EvaluationInput, Invalid, leave_out, usable
 from kneexray.tasks import TASKS, Task, get_task
 
 _NEEDED = ("file", "label", "task")

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kneexray.calibrate import FOLDS, SCALINGS, Scaling, cross_fit, folds_of, softmax
 from kneexray.conformal import checked, fit_class_thresholds, fit_thresholds, membership, number_groups
-from kneexray.estimates import Estimates, Resampling, means
+from kneexray.evaluation.estimates import Estimates, Resampling, means
 from kneexray.metrics import Floats, Integers
 
 COVERAGES: tuple[float, ...] = (0.8, 0.9, 0.95)

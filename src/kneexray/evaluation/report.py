@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from kneexray.errors import MissingExtraError
-from kneexray.evaluation_input import SPLIT_QUALITY, EvaluationInput, usable
+from kneexray.evaluation.inputs import SPLIT_QUALITY, EvaluationInput, usable
+from kneexray.evaluation.predictions_file import write_predictions, write_whole
 from kneexray.metrics import HEADLINE, PER_CLASS
 from kneexray.page import Section as Section
 from kneexray.page import Table as Table
 from kneexray.page import alarm, caution, data_uri, figure, page, section, short, table, tile, write_figures
-from kneexray.predictions_file import write_predictions, write_whole
 from kneexray.tasks import get_task
 
 Picture = Callable[[str], bytes | None]
@@ -77,8 +77,8 @@ def write_evaluation(
     cannot be written.
     """
     try:
-        from kneexray import plots
-        from kneexray.evaluate_sections import own_sections
+        from kneexray.evaluation import plots
+        from kneexray.evaluation.sections import own_sections
     except ImportError:
         raise MissingExtraError("the evaluation report", "eval") from None
     rows, out = usable(inputs, invalid="drop"), Path(out_dir)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kneexray import metrics
-from kneexray.answers import Labelled
 from kneexray.errors import DataError
-from kneexray.estimates import Value, value
+from kneexray.evaluation.answers import Labelled
+from kneexray.evaluation.estimates import Value, value
 from kneexray.metrics import Floats, Integers
 
 REPLICATES = 1000

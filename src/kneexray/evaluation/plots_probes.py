@@ -1,4 +1,4 @@
-"""The figures of the shortcut tests and of the tests of heatmaps; to be drawn within :func:`kneexray.plots.style`."""
+"""The figures of the shortcut tests and of the tests of heatmaps; to be drawn within :func:`kneexray.evaluation.plots.style`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 
-from kneexray import plots
-from kneexray.corruptions import CORRUPTIONS
+from kneexray.evaluation import plots
+from kneexray.evaluation.corruptions import CORRUPTIONS
+from kneexray.evaluation.sample import estimate
 from kneexray.metrics import Floats
-from kneexray.sample import estimate
 
 if TYPE_CHECKING:
-    from kneexray.stress import Outcome
+    from kneexray.evaluation.stress import Outcome
 
 _LOOKS: tuple[dict[str, Any], ...] = (
     {"color": plots.SERIES[4], "ls": "-"},

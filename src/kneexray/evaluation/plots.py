@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from kneexray import metrics
-from kneexray.evaluation_input import EvaluationInput
+from kneexray.evaluation.inputs import EvaluationInput
 from kneexray.tasks import get_task
 
 INK, MUTED, RULE, PAPER = "#1f2328", "#59636e", "#d1d9e0", "#ffffff"

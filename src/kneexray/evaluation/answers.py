@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kneexray.datasets.manifest import Example, Manifest
 from kneexray.errors import DataError
-from kneexray.evaluation_input import EvaluationInput
+from kneexray.evaluation.inputs import EvaluationInput
 from kneexray.explain import crop_for_display
 from kneexray.predict import Predictor
 from kneexray.read import read_file

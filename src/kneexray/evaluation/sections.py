@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kneexray import plots_sections
-from kneexray.evaluate_report import METRICS
+from kneexray.evaluation import plots_sections
+from kneexray.evaluation.report import METRICS
+from kneexray.evaluation.subgroups import group_name, measured
 from kneexray.page import Section, Table, short
-from kneexray.subgroups import group_name, measured
 from kneexray.tasks import get_task
 
 SHOWN = 0.9

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from kneexray.estimates import UNDEFINED, Estimates, Resampling
-from kneexray.evaluation_input import EvaluationInput
+from kneexray.evaluation.estimates import UNDEFINED, Estimates, Resampling
+from kneexray.evaluation.inputs import EvaluationInput
 from kneexray.metrics import ORDINAL_ONLY
 from kneexray.tasks import get_task
 

@@ -1,4 +1,4 @@
-"""The figures of subgroups, calibration before and after, prediction sets, and comparisons, in the style of :mod:`kneexray.plots`."""
+"""The figures of subgroups, calibration before and after, prediction sets, and comparisons, styled as in :mod:`.plots`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from kneexray.plots import INK, MUTED, SERIES, style
-from kneexray.subgroups import group_name
+from kneexray.evaluation.plots import INK, MUTED, SERIES, style
+from kneexray.evaluation.subgroups import group_name
 from kneexray.tasks import get_task
 
 _DASHED = (0, (3, 2))

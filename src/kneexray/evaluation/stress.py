@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from kneexray import plots, probe_plots
-from kneexray.answers import Labelled
-from kneexray.corruptions import CORRUPTIONS, Corruption
 from kneexray.errors import DataError
+from kneexray.evaluation import plots
+from kneexray.evaluation import plots_probes
+from kneexray.evaluation.answers import Labelled
+from kneexray.evaluation.corruptions import CORRUPTIONS, Corruption
+from kneexray.evaluation.sample import Sample, draw, estimate, exceeds, words
 from kneexray.metrics import Floats
 from kneexray.page import Section, Table, short
 from kneexray.predict import Predictor
 from kneexray.roi import DOUBTFUL, INVERTED
-from kneexray.sample import Sample, draw, estimate, exceeds, words
 from kneexray.tasks import Task, get_task
 from kneexray.types import Prediction, Study
 
@@ -92,8 +93,8 @@ def report(outcomes: Mapping[str, Sequence[Outcome]], sample: Sample, task: Task
     majority = _majority(sample, len(task.labels))
     with plots.style():
         figures = {
-            "curves": (probe_plots.curves(outcomes, majority=float(majority[0])), _CURVES),
-            "refused": (probe_plots.refusals(outcomes), _refused_caption(outcomes)),
+            "curves": (plots_probes.curves(outcomes, majority=float(majority[0])), _CURVES),
+            "refused": (plots_probes.refusals(outcomes), _refused_caption(outcomes)),
         }
     return Section(
         key="stress",

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from kneexray import metrics
 from kneexray.errors import ConfigError, DataError
-from kneexray.estimates import value
-from kneexray.evaluation_input import EvaluationInput, patients
+from kneexray.evaluation.estimates import value
+from kneexray.evaluation.inputs import EvaluationInput, patients
 from kneexray.tasks import get_task
 
 LOWER_IS_BETTER: frozenset[str] = frozenset({"mae", "ece", "brier", "nll"})

@@ -3,7 +3,7 @@
 - Deletion and insertion (Petsiuk et al., RISE, BMVC 2018, arXiv:1806.07421): what the map calls important is blurred away first, or
   brought back first; a random map and a spot on the joint, the same for every knee, are the standards to beat.
 - The share of its heat that lies in the joint region.
-- Model randomisation (:mod:`kneexray.randomise`): a map that stays as it was when the weights are shuffled shows no more than edges.
+- Model randomisation (:mod:`.randomise`): a map that stays as it was when the weights are shuffled shows no more than edges.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from types import MappingProxyType
 
 import numpy as np
 
-from kneexray import plots, probe_plots
-from kneexray.answers import Labelled
 from kneexray.bundle import Bundle
-from kneexray.corruptions import JOINT_LINE, Pixels
 from kneexray.errors import DataError
+from kneexray.evaluation import plots
+from kneexray.evaluation import plots_probes
+from kneexray.evaluation.answers import Labelled
+from kneexray.evaluation.corruptions import JOINT_LINE, Pixels
+from kneexray.evaluation.sample import Sample, draw, estimate, exceeds, words
 from kneexray.explain import heatmap_from_cam, on_box
 from kneexray.metrics import Floats
 from kneexray.page import Section, Table, short
 from kneexray.predict import Predictor
 from kneexray.preprocess import Geometry, preprocess, resample
 from kneexray.roi import find_knees
-from kneexray.sample import Sample, draw, estimate, exceeds, words
 from kneexray.session import Session
 from kneexray.tasks import get_task
 from kneexray.types import Box
@@ -117,9 +118,9 @@ def report(findings: Findings, sample: Sample, *, seed: int) -> Section:
             {MAPS[name]: [sample.mean(column) for column in values.T] for name, values in of.items()}
             for of in (findings.deletion, findings.insertion)
         ]
-        figures = {"erasure": (probe_plots.erasure(*means, shares=SHARES), _ERASURE)}
+        figures = {"erasure": (plots_probes.erasure(*means, shares=SHARES), _ERASURE)}
         if alike is not None and unsigned is not None:
-            figures["randomisation"] = (probe_plots.randomisation(alike, unsigned, depths=DEPTHS), _RANDOMISATION)
+            figures["randomisation"] = (plots_probes.randomisation(alike, unsigned, depths=DEPTHS), _RANDOMISATION)
     return Section(
         key="faithfulness",
         title="Do the heatmaps show what the answers rest on?",
@@ -237,7 +238,7 @@ def _alike(looks: Sequence[Look], sample: Sample, bundle: Bundle, *, seed: int) 
 
     The weights are shuffled anew for each patient, so that the intervals hold the chance of the shuffle as well.
     """
-    from kneexray.randomise import randomised
+    from kneexray.evaluation.randomise import randomised
 
     found = np.zeros((len(looks), len(DEPTHS)))
     for patient in np.unique(sample.patient):
