@@ -19,8 +19,7 @@ import numpy as np
 
 from kneexray.bundle import Bundle
 from kneexray.errors import DataError
-from kneexray.evaluation import plots
-from kneexray.evaluation import plots_probes
+from kneexray.evaluation import plots, plots_probes
 from kneexray.evaluation.answers import Labelled
 from kneexray.evaluation.corruptions import JOINT_LINE, Pixels
 from kneexray.evaluation.sample import Sample, draw, estimate, exceeds, words

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from kneexray.errors import DataError
-from kneexray.evaluation import plots
-from kneexray.evaluation import plots_probes
+from kneexray.evaluation import plots, plots_probes
 from kneexray.evaluation.answers import Labelled
 from kneexray.evaluation.corruptions import CORRUPTIONS, Corruption
 from kneexray.evaluation.sample import Sample, draw, estimate, exceeds, words
