@@ -8,6 +8,7 @@ import random
 import tarfile
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,14 @@ def test_a_folder_that_maps_to_no_class_is_named(tmp_path: Path):
     root = tree(tmp_path / "data", "0/a.png", "dubious/b.png")
     with pytest.raises(DataError, match=r"dubious/b.png \(dubious: no class\)"):
         manifest.load(root, task="kl")
+
+
+def test_the_sex_of_patients_is_kept_and_the_column_left_out_where_nobody_knows_it(tmp_path: Path):
+    loaded = manifest.load(tree(tmp_path / "data", "0/a.png", "1/b.png"), task="kl")
+    manifest.write(loaded, tmp_path / "unknown.csv")
+    assert "sex" not in (tmp_path / "unknown.csv").read_text().splitlines()[0].split(",")
+    manifest.write(replace(loaded, examples=(replace(loaded.examples[0], sex="F"), loaded.examples[1])), tmp_path / "known.csv")
+    assert [e.sex for e in manifest.load(tmp_path / "known.csv", task="kl").examples] == ["F", ""]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -241,9 +250,11 @@ def test_folders_that_repeat_others_of_the_same_set_are_left_out(tmp_path: Path)
 def test_a_table_of_any_spelling_is_imported(tmp_path: Path):
     tree(tmp_path, "films/a.png", "films/b.png", "films/c.png")
     table = tmp_path / "labels.csv"
-    table.write_text("Image_Path,Grade,Subject,Laterality\nfilms/a.png,Doubtful,p1,left\nfilms/b.png,9,p2,R\nfilms/none.png,1,p3,\n")
+    table.write_text(
+        "Image_Path,Grade,Subject,Laterality,Gender\nfilms/a.png,Doubtful,p1,left,F\nfilms/b.png,9,p2,R,M\nfilms/none.png,1,p3,,\n"
+    )
     imported = prepare(table, tmp_path / "out", task=KL)
-    assert [(e.label, e.patient_id, e.side) for e in imported.examples] == [("1", "p1", "L")]
+    assert [(e.label, e.patient_id, e.side, e.sex) for e in imported.examples] == [("1", "p1", "L", "F")]
     assert [item.name for item in imported.left_out] == ["films/b.png", "films/none.png"]
     (tmp_path / "odd.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="no column of files; it has a, b"):

@@ -60,6 +60,5 @@ def clean(found: Audit, *, task: Task, root: Path) -> tuple[Manifest, tuple[Drop
 def _example(found: Audit, place: int) -> Example:
     item, seen = found.items[place], found.scans[place]
     patient = item.patient_id or f"{CLUSTER}{seen.pixel_sha256[:12]}"
-    return Example(
-        str((item.path or Path(item.file)).resolve()), item.label, item.task, patient, item.side, item.split, item.data_set, seen.sha256
-    )
+    path = str((item.path or Path(item.file)).resolve())
+    return Example(path, item.label, item.task, patient, item.side, item.split, item.data_set, seen.sha256, item.sex)

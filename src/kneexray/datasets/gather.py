@@ -5,7 +5,7 @@ guessed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -31,6 +31,7 @@ class Found:
     patient_id: str = ""
     side: str = ""
     data_set: str = ""
+    sex: str = ""
     problem: str = ""
     repeats: bool = False
 
@@ -118,6 +119,7 @@ def _listed(table: Path, task: Task) -> Iterator[Found]:
                 split=split,
                 patient_id=row.get("patient_id", ""),
                 side=side if side in ("L", "R") else "",
+                sex=row.get("sex", ""),
                 problem=problem,
             )
         )
@@ -129,13 +131,4 @@ def _named(found: Found) -> Found:
     if told is None:
         return found
     data_set, identity = told
-    return Found(
-        found.source,
-        found.name,
-        label=found.label,
-        split=found.split,
-        patient_id=found.patient_id or identity.patient_id,
-        side=found.side or identity.side,
-        data_set=data_set,
-        problem=found.problem,
-    )
+    return replace(found, patient_id=found.patient_id or identity.patient_id, side=found.side or identity.side, data_set=data_set)

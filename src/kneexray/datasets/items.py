@@ -31,13 +31,14 @@ class Item:
     side: str = ""
     split: str = ""
     data_set: str = ""
+    sex: str = ""
     collection: str = ""
 
 
 def items_of(data: manifest.Manifest) -> list[Item]:
     """Return the images of a manifest."""
     return [
-        Item(e.path, file_source(data.path_of(e)), data.path_of(e), e.label, e.task, e.patient_id, e.side, e.split, e.source)
+        Item(e.path, file_source(data.path_of(e)), data.path_of(e), e.label, e.task, e.patient_id, e.side, e.split, e.source, e.sex)
         for e in data.examples
     ]
 

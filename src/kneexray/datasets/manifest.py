@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from kneexray.datasets import tables
 from kneexray.datasets.example import COLUMNS as COLUMNS
+from kneexray.datasets.example import OPTIONAL
 from kneexray.datasets.example import Example as Example
 from kneexray.datasets.gather import Found, gather, is_archive, on_disk
 from kneexray.errors import DataError, MissingExtraError, ReadError, choices
@@ -221,9 +222,13 @@ def _leaks(manifest: Manifest) -> tuple[str, ...]:
     return tuple(f"an audit found {n} group(s) of files in more than one split ({kind})" for kind, n in sorted(counts.items()))
 
 
+def _columns(rows: Sequence[dict[str, str]]) -> list[str]:
+    return [column for column in COLUMNS if column not in OPTIONAL or any(row[column] for row in rows)]
+
+
 def _csv(rows: Sequence[dict[str, str]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, _columns(rows), extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
@@ -236,5 +241,5 @@ def _parquet(rows: Sequence[dict[str, str]]) -> bytes:
     except ImportError:
         raise MissingExtraError("a Parquet manifest", "eval") from None
     sink = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table({column: [row[column] for row in rows] for column in COLUMNS}), sink)
+    pyarrow.parquet.write_table(pyarrow.table({column: [row[column] for row in rows] for column in _columns(rows)}), sink)
     return sink.getvalue()

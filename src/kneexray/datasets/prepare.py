@@ -120,7 +120,7 @@ def _example(found: Found, image: _Image, folder: Path, task: Task, taken: set[s
             target.write_bytes(image.data)
         path = f"{IMAGES}/{inside}"
     sha256 = hashlib.sha256(image.data).hexdigest()
-    return Example(path, found.label, task.name, image.patient_id, image.side, found.split, found.data_set, sha256)
+    return Example(path, found.label, task.name, image.patient_id, image.side, found.split, found.data_set, sha256, found.sex)
 
 
 def _free_name(found: Found, data: bytes, taken: set[str]) -> str:

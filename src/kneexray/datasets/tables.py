@@ -17,6 +17,7 @@ SPELLINGS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "patient_id": ("patient_id", "patient", "patientid", "subject", "subject_id", "participant"),
         "side": ("side", "laterality"),
         "split": ("split", "fold", "subset"),
+        "sex": ("sex", "gender", "patientsex", "patient_sex"),
     }
 )
 """How the columns of foreign tables are spelt (lower case); the first that is there counts."""

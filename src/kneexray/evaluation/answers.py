@@ -85,6 +85,7 @@ def answer(predictor: Predictor, manifest: Manifest, *, split: str, jobs: int = 
         logits=np.stack(logits).astype(np.float64) if len(logits) == len(rows) else None,
         facts={
             "sha256": _texts([e.sha256 for e in answered]),
+            "sex": _texts([e.sex for e in answered]),
             "width": [row.size[1] for row in rows],
             "height": [row.size[0] for row in rows],
         },
