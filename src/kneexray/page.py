@@ -13,7 +13,7 @@ from string import Template
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from kneexray.evaluation.predictions_file import write_whole
+from kneexray.writers.output import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

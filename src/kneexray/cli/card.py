@@ -21,7 +21,7 @@ def card(
     from kneexray.bundle import read_card
     from kneexray.errors import DataError
     from kneexray.model_card import PAGE, markdown
-    from kneexray.writers.output import OutputFile
+    from kneexray.writers.output import write_whole
 
     evaluations = []
     for folder in evaluation or ():
@@ -31,7 +31,5 @@ def card(
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read ({error}). Give a folder made by 'kneexray evaluate'.") from error
     page = markdown(read_card(bundle), evaluations)
-    with OutputFile(out or bundle / PAGE) as file:
-        file.write(page)
-        file.finish()
+    write_whole(out or bundle / PAGE, page)
     typer.echo(f"-> {out or bundle / PAGE}")

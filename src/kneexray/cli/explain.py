@@ -115,8 +115,8 @@ def _write(explanation: Explanation, task: Task, out: Path, stem: str) -> list[s
     import numpy as np
     from PIL import Image
 
-    from kneexray.evaluation.predictions_file import write_whole
     from kneexray.explain import crop_for_display, overlay, panel
+    from kneexray.writers.output import write_whole
 
     crop = crop_for_display(explanation.prediction.knee, size=SIDE)
     heatmap = explanation.prediction.heatmap

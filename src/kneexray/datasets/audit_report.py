@@ -18,7 +18,7 @@ from kneexray.datasets.items import Item
 from kneexray.datasets.register import FEWEST_POINTS, LEAST_AGREEMENT
 from kneexray.page import Table, caution, data_uri, page, table, tile
 from kneexray.read import read_bytes
-from kneexray.writers.output import OutputFile, make_folder
+from kneexray.writers.output import make_folder, write_whole
 
 SHOWN = 24
 """How many groups of a kind the page shows; the rest is in ``audit.json``."""
@@ -56,8 +56,8 @@ def write_audit(found: Audit, out: Path, *, title: str, digest: str, provenance:
     that fails.
     """
     make_folder(out)
-    _write(out / "audit.json", json.dumps(to_dict(found, digest=digest), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    _write(out / "audit.html", render(found, title=title, provenance=provenance))
+    write_whole(out / "audit.json", json.dumps(to_dict(found, digest=digest), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_whole(out / "audit.html", render(found, title=title, provenance=provenance))
     return out / "audit.html"
 
 
@@ -211,9 +211,3 @@ def _confounds(found: Audit) -> str:
 
 def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n:,} {name}" for name, n in sorted(counts.items()))
-
-
-def _write(path: Path, text: str) -> None:
-    with OutputFile(path) as file:
-        file.write(text)
-        file.finish()

@@ -22,7 +22,7 @@ from kneexray.datasets.example import Example as Example
 from kneexray.datasets.gather import Found, gather, is_archive, on_disk
 from kneexray.errors import DataError, MissingExtraError, ReadError, choices
 from kneexray.tasks import Task, get_task
-from kneexray.writers.output import OutputFile, make_folder
+from kneexray.writers.output import make_folder, write_whole
 
 SplitQuality = Literal["patient", "cluster", "image"]
 CLUSTER = "cluster:"
@@ -118,13 +118,10 @@ def write(manifest: Manifest, path: str | Path) -> None:
     The same manifest gives the same bytes. Raises :class:`~kneexray.errors.OutputError` where ``path`` cannot be written.
     """
     place = Path(path)
-    make_folder(place.parent)
     moved = place.parent.resolve() != manifest.root.resolve()
     rows = [asdict(e) | ({"path": str(manifest.path_of(e).resolve())} if moved else {}) for e in manifest.examples]
     data = _parquet(rows) if place.suffix.lower() == ".parquet" else _csv(rows)
-    with OutputFile(place) as file:
-        file.write(data)
-        file.finish()
+    write_whole(place, data)
 
 
 def check_for_training(manifest: Manifest, *, train: str = "train", val: str = "val") -> None:

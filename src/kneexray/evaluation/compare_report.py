@@ -12,10 +12,10 @@ from typing import Any
 from kneexray.errors import MissingExtraError
 from kneexray.evaluation.compare import LOWER_IS_BETTER
 from kneexray.evaluation.inputs import SPLIT_QUALITY
-from kneexray.evaluation.predictions_file import write_whole
 from kneexray.evaluation.report import METRICS
 from kneexray.page import Section, Table, caution, page, section, short, tile, write_figures
 from kneexray.tasks import get_task
+from kneexray.writers.output import write_whole
 
 WORDS: MappingProxyType[str | None, str] = MappingProxyType({"a": "A", "b": "B", None: "not told"})
 DEFINITIONS: MappingProxyType[str, str] = MappingProxyType(

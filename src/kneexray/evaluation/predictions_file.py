@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kneexray.errors import DataError, MissingExtraError, OutputError, choices
+from kneexray.errors import DataError, MissingExtraError, choices
 from kneexray.evaluation.inputs import FACTS, SPLIT_QUALITY, EvaluationInput, Invalid, leave_out, usable
 from kneexray.tasks import TASKS, Task, get_task
+from kneexray.writers.output import write_whole
 
 _NEEDED = ("file", "label", "task")
 _OPTIONAL = ("patient_id", "side", "split", "source", "model_id", "split_quality", "probabilities", "logits", *FACTS)
@@ -72,21 +73,6 @@ def write_predictions(path: Path | str, inputs: EvaluationInput) -> None:
     sink = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(arrays), sink)
     write_whole(path, sink.getvalue())
-
-
-def write_whole(path: Path | str, content: bytes) -> None:
-    """Write ``content`` so that ``path`` holds all of it or is left as it was; raises :class:`~kneexray.errors.OutputError`."""
-    place = Path(path)
-    partial = place.with_name(place.name + ".partial")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(content)
-            partial.replace(place)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{place}: cannot be written ({error.strerror}). Choose a folder that is writable and has space.") from error
 
 
 def _columns(path: Path) -> dict[str, list[Any]]:

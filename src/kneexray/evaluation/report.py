@@ -16,12 +16,13 @@ import numpy as np
 
 from kneexray.errors import MissingExtraError
 from kneexray.evaluation.inputs import SPLIT_QUALITY, EvaluationInput, usable
-from kneexray.evaluation.predictions_file import write_predictions, write_whole
+from kneexray.evaluation.predictions_file import write_predictions
 from kneexray.metrics import HEADLINE, PER_CLASS
 from kneexray.page import Section as Section
 from kneexray.page import Table as Table
 from kneexray.page import alarm, caution, data_uri, figure, page, section, short, table, tile, write_figures
 from kneexray.tasks import get_task
+from kneexray.writers.output import write_whole
 
 Picture = Callable[[str], bytes | None]
 """From a row's file to a small PNG, JPEG or WebP, or None where there is none."""

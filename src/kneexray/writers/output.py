@@ -88,6 +88,17 @@ class OutputFile:
             self.partial.unlink(missing_ok=True)
 
 
+def write_whole(path: Path | str, content: str | bytes) -> None:
+    """Write ``content`` so that ``path`` holds all of it or is left as it was; raises :class:`~kneexray.errors.OutputError`."""
+    with OutputFile(Path(path)) as file:
+        try:
+            file.write(content)
+        except OutputError:
+            file.discard()
+            raise
+        file.finish()
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and its parents; raises :class:`~kneexray.errors.OutputError` where that fails."""
     with output_errors(path):

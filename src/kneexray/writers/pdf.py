@@ -17,7 +17,7 @@ from kneexray import __version__
 from kneexray.types import REASONS, FilmResult, Prediction, Rejection
 from kneexray.writers import words
 from kneexray.writers.base import DISCLAIMER, NO_FACTS, RunFacts, Writer, all_warnings, by_knee
-from kneexray.writers.output import OutputFile, make_folder
+from kneexray.writers.output import make_folder, write_whole
 from kneexray.writers.pdf_knee import knee_page
 from kneexray.writers.pdf_pen import HEIGHT, MARGIN, NOTE_LINE, QUIET, RIGHT, WIDTH, Pen, fitted, legible, width_of, wrapped
 
@@ -182,9 +182,7 @@ class FileWriter(Writer):
         self._document.add(result)
 
     def _finish(self) -> None:
-        with OutputFile(self._path) as file:
-            file.write(self._document.finish())
-            file.finish()
+        write_whole(self._path, self._document.finish())
 
 
 def write(results: Iterable[FilmResult], path: Path, *, run: RunFacts = NO_FACTS) -> None:
