@@ -28,7 +28,8 @@ from kneexray.train import labels
 from kneexray.train.curves import read_metrics
 from kneexray.train.export import export, load_net
 from kneexray.train.preview import DRAWS, write_preview
-from kneexray.train.run import load_config, train
+from kneexray.train.run import train
+from kneexray.train.run_folder import load_config
 
 pytestmark = [pytest.mark.slow, *IGNORED]
 COMMAND = ["kneexray", "test"]
@@ -62,7 +63,7 @@ def test_one_network_learns_two_tasks_and_each_exports_as_a_bundle(two_tasks: Pa
     assert set(fit.strata()) <= set(range(8))
     assert (fit.strata()[known[:, 0]] == fit.labels[known[:, 0], 0]).all()
 
-    record = train(config, main, tmp_path / "run", also=[other], command=COMMAND, progress=False)
+    record = train(config, main, tmp_path / "run", also=[other], command=COMMAND)
     assert {"val_accuracy", "val_osteoporosis_accuracy"} <= record["outputs"]["best"].keys()
     export([tmp_path / "run"], tmp_path / "bundle", task="osteoporosis", command=COMMAND)
     bundle = open_bundle(tmp_path / "bundle")
@@ -84,9 +85,9 @@ def test_a_file_or_patient_in_two_splits_by_task_is_refused(two_tasks: Path, tmp
     main, other = (manifests.load(two_tasks, task=task) for task in config.tasks)
     moved = [dataclasses.replace(e, split="val" if e.split == "train" else "train") for e in other.examples]
     with pytest.raises(DataError, match="'path' are in split 'train' for task 'kl' and in 'val' for 'osteoporosis'"):
-        train(config, main, tmp_path / "run", also=[dataclasses.replace(other, examples=tuple(moved))], command=COMMAND, progress=False)
+        train(config, main, tmp_path / "run", also=[dataclasses.replace(other, examples=tuple(moved))], command=COMMAND)
     with pytest.raises(ConfigError, match="the recipe trains kl, osteoporosis; the data are of kl"):
-        train(config, main, tmp_path / "run", command=COMMAND, progress=False)
+        train(config, main, tmp_path / "run", command=COMMAND)
     assert not (tmp_path / "run").exists()
 
 
@@ -171,7 +172,7 @@ def test_splits_that_cannot_be_trained_on_are_named_before_anything_is_read(knee
 
     def attempt(keep) -> None:
         cut: Manifest = dataclasses.replace(manifest, examples=tuple(e for e in manifest.examples if keep(e)))
-        train(configs.validate(RECIPE, where="test"), cut, tmp_path / "run", command=COMMAND, progress=False)
+        train(configs.validate(RECIPE, where="test"), cut, tmp_path / "run", command=COMMAND)
 
     with pytest.raises(DataError, match="split 'train' has no image of class 3"):
         attempt(lambda e: e.label != "3")

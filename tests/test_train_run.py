@@ -24,7 +24,7 @@ from kneexray.train import config as configs
 from kneexray.train.curves import read_metrics
 from kneexray.train.export import Exported, export, load_net
 from kneexray.train.models import build
-from kneexray.train.run import load_config
+from kneexray.train.run_folder import load_config
 from kneexray.train.start import load_starting_point
 
 pytestmark = [pytest.mark.slow, *IGNORED]

@@ -135,7 +135,10 @@ def test_json_is_the_contract(tmp_path: Path) -> None:
             {
                 "file": "a/knee.png",
                 "sop_instance_uid": "1.2.3",
-                "knee": {"side": "R", "box": [0.0, 0.0, 40.0, 40.0], "mirrored": False, "score": 0.75},
+                "knee": {
+                    **{"side": "R", "box": [0.0, 0.0, 40.0, 40.0], "mirrored": False, "score": 0.75},
+                    **{"measurements": [], "pixel_spacing_source": None},
+                },
                 "task": "kl",
                 "grade": 4,
                 "label": "4",
@@ -143,6 +146,7 @@ def test_json_is_the_contract(tmp_path: Path) -> None:
                 "probabilities": [1 / 15, 2 / 15, 3 / 15, 4 / 15, 5 / 15],
                 "prediction_set": [3, 4],
                 "coverage": 0.9,
+                "change": None,
                 "heatmap": name,
                 "warnings": ["cut off"],
                 "model_id": "model-kl",

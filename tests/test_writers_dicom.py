@@ -25,7 +25,7 @@ from kneexray.predict import Predictor
 from kneexray.read import read_bytes
 from kneexray.synthetic import draw_knee
 from kneexray.tasks import MEASUREMENTS, TASKS
-from kneexray.types import REASONS, FilmResult, Knee, Measurement, Prediction, Radiograph, Side, Study
+from kneexray.types import REASONS, Change, FilmResult, Knee, Measurement, Prediction, Radiograph, Side, Study
 from kneexray.writers import FolderWriter, RunFacts
 from kneexray.writers.base import DISCLAIMER
 
@@ -86,7 +86,8 @@ def answered(study: Study, *, model: str = "m", warnings: tuple[str, ...] = (), 
     predictions = []
     for radiograph in study.radiographs:
         for number, side in enumerate(sides):
-            lengths = (Measurement("jsw_medial", 4.21, "mm"), Measurement("jsw_lateral", 0.0612, "1"))
+            less = Change(days=430, before=4.8, now=4.21, noise=0.9)
+            lengths = (Measurement("jsw_medial", 4.21, "mm", change=less), Measurement("jsw_lateral", 0.0612, "1"))
             box = (600.0 * number - 10, 0.0, 600.0 * number + 590, 600.0)
             knee = Knee(radiograph, box, side, side == "L", warnings=warnings, measurements=lengths)
             for task in TASKS.values():
@@ -95,7 +96,9 @@ def answered(study: Study, *, model: str = "m", warnings: tuple[str, ...] = (), 
                 probabilities[grade] = 0.7
                 heatmap = np.pad(np.ones((3, 3), np.float32), 3)
                 name = f"{model}-osteoporosis" if task.name == "osteoporosis" else model
-                predictions.append(Prediction(task.name, task.labels, probabilities, grade, (grade - 1, grade), 0.9, knee, name, heatmap))
+                change = Change(days=430, before=0.0, now=float(probabilities @ np.arange(grade + 1)), noise=0.5)
+                said = (task.name, task.labels, probabilities, grade, (grade - 1, grade), 0.9, knee, name, heatmap)
+                predictions.append(Prediction(*said, change=change, earlier=np.eye(grade + 1)[0]))
     return FilmResult(study.source, tuple(predictions), study.rejections)
 
 
@@ -247,6 +250,20 @@ def test_highdicom_reads_the_report_back(tmp_path: Path) -> None:
     groups = sr.srread(path).content.get_planar_roi_measurement_groups()
     assert [group.tracking_identifier for group in groups] == ["Right knee", "Right knee", "Left knee", "Left knee"]
     assert groups[0].tracking_uid == groups[1].tracking_uid != groups[2].tracking_uid
+
+
+def test_changes_since_an_earlier_film(tmp_path: Path) -> None:
+    write(tmp_path, answered(read(film())), formats=("dicom-sr",))
+    report = objects(tmp_path)["sr"]
+    assert said(report, "Beyond noise: Kellgren-Lawrence grade") == ["Yes"] * 2
+    assert said(report, "Beyond noise: Minimum medial tibiofemoral joint space width") == ["No"] * 2
+    numbers = {
+        item.ConceptNameCodeSequence[0].CodeValue: item.MeasuredValueSequence[0] for item in items(report) if item.ValueType == "NUM"
+    }
+    assert float(numbers["JSW-MED-CHANGE"].NumericValue) == pytest.approx(-0.59)
+    assert numbers["JSW-MED-CHANGE"].MeasurementUnitsCodeSequence[0].CodeValue == "mm"
+    assert (float(numbers["DAYS-SINCE"].NumericValue), numbers["DAYS-SINCE"].MeasurementUnitsCodeSequence[0].CodeValue) == (430, "d")
+    assert float(numbers["KL-NOISE"].NumericValue) == 0.5
 
 
 def test_osteoarthritis_follows_from_the_grade_where_it_was_not_asked(tmp_path: Path) -> None:

@@ -33,4 +33,4 @@ IGNORED = [
 def run(data: Path, folder: Path, *, resume: bool = False, **changes: object) -> dict[str, Any]:
     """Train the tiny recipe with ``changes`` of whole tables."""
     config = configs.validate({**RECIPE, **changes}, where="test")
-    return train(config, manifests.load(data, task="kl"), folder, command=["kneexray", "train"], resume=resume, progress=False)
+    return train(config, manifests.load(data, task="kl"), folder, command=["kneexray", "train"], resume=resume)

@@ -21,7 +21,7 @@ from kneexray.preprocess import Geometry
 from kneexray.tasks import TASKS, Task
 
 CARD, NETWORK, GOLDEN = "card.json", "model.onnx", "golden.npz"
-SHIPPED: MappingProxyType[str, str] = MappingProxyType({"kl": "kl"})
+SHIPPED: MappingProxyType[str, str] = MappingProxyType({"kl": "kl", "osteoporosis": "osteoporosis"})
 """Task -> folder under ``kneexray/models`` of the model that ships for it."""
 
 
@@ -35,6 +35,7 @@ class InputCard(_Record):
     size: int
     zoom: float
     shift_y: float
+    region: Literal["knee", "cartilage"] = "knee"
 
 
 class DataCard(_Record):
@@ -62,7 +63,8 @@ class MemberCard(_Record):
 class Card(_Record):
     """Everything said about a model. ``scores`` are on the split ``scores_on``; each has its 95 % interval.
 
-    ``class_map`` says whether the network gives the output ``cam``.
+    ``class_map`` says whether the network gives the output ``cam``. ``quantization`` is there for a network of 8 bits: how it was made,
+    and what that changed (:func:`kneexray.train.quantize.quantize`).
     """
 
     format_version: Literal[1] = 1
@@ -75,6 +77,7 @@ class Card(_Record):
     mirrored_averaging: bool
     class_map: bool = True
     parameters: int
+    quantization: dict[str, Any] | None = None
     calibration: dict[str, Any]
     command: str
     data: DataCard
@@ -100,7 +103,7 @@ class Bundle:
     @property
     def geometry(self) -> Geometry:
         """What the model sees of a knee."""
-        return Geometry(size=self.card.input.size, zoom=self.card.input.zoom, shift_y=self.card.input.shift_y)
+        return Geometry(**self.card.input.model_dump())
 
     @property
     def calibration(self) -> Calibration:

@@ -18,6 +18,8 @@ from kneexray.evaluation.inputs import Invalid, patients, usable
 from kneexray.evaluation.subgroups import FEWEST, subgroups
 from kneexray.tasks import TASKS, Task, get_task
 
+NEVER = "The model never answered"
+"""How the note about a class begins that is never the answer; the cards of models keep it."""
 FEW = 10
 """A class with fewer images than this gets a note: its figures rest on very little."""
 
@@ -109,7 +111,7 @@ def _notes(inputs: EvaluationInput, task: Task, estimates: Estimates) -> list[st
     if few:
         notes.append(f"Few images of {', '.join(few)}: these figures, and averages over classes, rest on very little.")
     if unanswered:
-        notes.append(f"The model never answered {' or '.join(unanswered)}: precision is not defined there.")
+        notes.append(f"{NEVER} {' or '.join(unanswered)}: precision is not defined there.")
     if not task.ordinal:
         notes.append(f"{task.title} has no order: {' and '.join(metrics.ORDINAL_ONLY)} are not defined.")
     elif np.isnan(estimates.point["qwk"][0]):

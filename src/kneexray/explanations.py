@@ -58,8 +58,8 @@ class Explainer:
         cam = np.ascontiguousarray(cam[:, ::-1]) if knee.mirrored else cam
         x0, y0, x1, y1 = knee.box
         shape = (max(1, round(y1 - y0)), max(1, round(x1 - x0)))
-        heatmap = on_box(heatmap_from_cam(cam), window=self.geometry.window((0, 0, 1, 1)), shape=shape)
-        return Explanation(replace(prediction, heatmap=heatmap), asked, self.method, cam, self.geometry.window(knee.box))
+        heatmap = on_box(heatmap_from_cam(cam), window=self.geometry.seen_of_box(knee), shape=shape)
+        return Explanation(replace(prediction, heatmap=heatmap), asked, self.method, cam, self.geometry.seen(knee))
 
 
 def of_bundle(bundle: Bundle) -> Explainer:
@@ -87,7 +87,7 @@ def of_checkpoint(path: Path, *, method: str) -> Explainer:
     attribution.check(method)
     net, config = attribution.load(path)
     task = get_task(config.task)
-    geometry = Geometry(size=config.input.size, zoom=config.input.zoom, shift_y=config.input.shift_y)
+    geometry = config.input.geometry
 
     def answer(knee: Knee) -> Prediction:
         with torch.inference_mode():

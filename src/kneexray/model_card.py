@@ -77,9 +77,9 @@ On {card.scores["n"]} images of {card.scores["n_patients"]} patients, answers {m
 - Data: {card.data.title}: {card.data.images} images of {card.data.patients} patients, split by {card.data.split_quality}.
   Licence of the data: {card.data.licence}. SHA-256 of files, labels and splits: `{card.data.sha256}`.
 - Network: {card.parameters / 1e6:.1f} million parameters, grey input of {size} x {size} px. SHA-256 of `model.onnx`: `{card.sha256}`.
-- Command: `{card.command}`
+{_quantization(card)}- Command: `{card.command}`
 - Licence: {card.licence}.
-{"".join(map(_member, card.members))}
+{"".join(_members(card.members))}
 ## Limits
 
 {limits}
@@ -178,13 +178,40 @@ expected calibration error {_interval(found["ece"])}, negative log likelihood {_
 """
 
 
-def _member(member: MemberCard) -> str:
-    recipe = member.recipe
+def _quantization(card: Card) -> str:
+    if card.quantization is None:
+        return ""
+    found = card.quantization
+    return (
+        f"- Computes in 8 bits: {found['method']}, ranges set by {found['images']} training images. Against the same network in float32, "
+        f"on the images above: {changes(found)}.\n"
+    )
+
+
+def changes(quantization: Mapping[str, Any]) -> str:
+    """Return in words what 8 bits changed: the differences of accuracy and kappa with their intervals, and how many answers stayed."""
+    told = [f"{NAMES[name][1]} {_interval(quantization['loss'][name])}" for name in ("accuracy", "qwk") if name in quantization["loss"]]
+    return f"{', '.join(told)}; {quantization['agreement']:.1%} of the answers are the same"
+
+
+def _members(members: Sequence[MemberCard]) -> Iterator[str]:
+    """Yield how each network was made; networks that differ in their data alone, as the folds of a cross-validation do, together."""
+    alike: dict[str, list[MemberCard]] = {}
+    for member in members:
+        alike.setdefault(json.dumps([member.command, member.recipe, member.starting_point]), []).append(member)
+    for group in alike.values():
+        yield _made(group)
+
+
+def _made(group: Sequence[MemberCard]) -> str:
+    member, recipe = group[0], group[0].recipe
+    number = f"{len(group)} networks, each trained" if len(group) > 1 else "Trained"
+    epochs = ", ".join(dict.fromkeys(str(one.best_epoch + 1) for one in group))
     return f"""
 ### {recipe["model"]["backbone"]}
 
-Trained by `{member.command}` from {member.starting_point} ({member.starting_point_licence}); the averaged weights of epoch
-{member.best_epoch + 1} of {recipe["optim"]["epochs"]}. The recipe, resolved:
+{number} by `{member.command}` from {member.starting_point} ({member.starting_point_licence}); the averaged weights of epoch
+{epochs} of {recipe["optim"]["epochs"]}. The recipe, resolved:
 
 ```json
 {json.dumps(recipe, indent=1)}

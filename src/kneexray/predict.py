@@ -21,6 +21,7 @@ from kneexray.errors import ConfigError, KneeXRayError
 from kneexray.explain import heatmap_from_cam, on_box
 from kneexray.preprocess import batch
 from kneexray.read import find_sources
+from kneexray.roi import joint_space
 from kneexray.session import Session
 from kneexray.tasks import Task, get_task
 from kneexray.types import FilmResult, Knee, Prediction, Rejection, Study
@@ -50,7 +51,8 @@ class Predictor:
     ``tasks`` are names of :data:`kneexray.tasks.TASKS`; a derived one (OA) is answered by the model of the task that it
     derives from. ``models`` are bundle folders that replace the shipped models of their tasks. Prediction sets hold the true
     grade with probability ``coverage``; with ``per_class`` within every true grade, not only on average. ``threads`` is how
-    many cores one network call uses (0: all).
+    many cores one network call uses (0: all), ``provider`` what networks run on (a row of :data:`kneexray.engines.PROVIDERS`, or
+    ``auto``).
 
     Raises :class:`~kneexray.errors.BundleError` for a task without a model and :class:`~kneexray.errors.ConfigError`
     for an unknown task or a coverage out of range.
@@ -66,6 +68,7 @@ class Predictor:
         per_class: bool = False,
         heatmaps: bool = True,
         threads: int = 0,
+        provider: str = "auto",
     ) -> None:
         self._options: dict[str, Any] = {
             "tasks": tuple(tasks),
@@ -75,6 +78,7 @@ class Predictor:
             "per_class": per_class,
             "heatmaps": heatmaps,
             "threads": threads,
+            "provider": provider,
         }
         given = {bundle.card.task: bundle for bundle in map(open_bundle, models)}
         self.roi_mode: roi.Mode = roi_mode
@@ -83,7 +87,9 @@ class Predictor:
         self.graders: list[Grader] = []
         for base, asked in _by_model([get_task(name) for name in dict.fromkeys(tasks)]).items():
             bundle = given.pop(base, None) or open_bundle(shipped(base))
-            self.graders.append(Grader(bundle, asked, coverage=coverage, per_class=per_class, heatmaps=heatmaps, threads=threads))
+            self.graders.append(
+                Grader(bundle, asked, coverage=coverage, per_class=per_class, heatmaps=heatmaps, threads=threads, provider=provider)
+            )
         if given:
             raise ConfigError(
                 f"--model: the model(s) for task {', '.join(given)} answer none of the tasks asked "
@@ -97,6 +103,11 @@ class Predictor:
     def model_ids(self) -> tuple[str, ...]:
         """The models in use."""
         return tuple(grader.bundle.card.model_id for grader in self.graders)
+
+    @property
+    def device(self) -> str:
+        """What the networks run on; loads them. Raises :class:`ConfigError` where that is not to be had."""
+        return self.graders[0].session.device
 
     def model_facts(self) -> dict[str, dict[str, str]]:
         """Return what a report says about each model, by its id."""
@@ -112,6 +123,11 @@ class Predictor:
                 "SHA-256": card.sha256,
             }
         return facts
+
+    def load(self) -> None:
+        """Load the networks now rather than at the first image."""
+        for grader in self.graders:
+            grader.session.load()
 
     def predict_study(self, study: Study) -> FilmResult:
         """Return everything said about the radiographs of one file."""
@@ -129,6 +145,7 @@ class Predictor:
                 knees.extend(found.knees)
                 owners.extend([number] * len(found.knees))
         answers: list[list[Prediction]] = [[] for _ in studies]
+        knees = joint_space.measure(knees)
         if knees:
             per_grader = [grader.grade(knees) for grader in self.graders]
             for i, owner in enumerate(owners):
@@ -154,13 +171,12 @@ class Predictor:
         first = next(chunks, None)
         if first is None:
             return
-        for grader in self.graders:
-            grader.session.load()
+        self.load()
         with ThreadPoolExecutor(workers, thread_name_prefix="kneexray") as pool:
-            waiting: deque[Future[list[FilmResult]]] = deque([pool.submit(self._grade_chunk, first)])
+            waiting: deque[Future[list[FilmResult]]] = deque([pool.submit(self.grade_sources, first)])
             try:
                 for chunk in chunks:
-                    waiting.append(pool.submit(self._grade_chunk, chunk))
+                    waiting.append(pool.submit(self.grade_sources, chunk))
                     while len(waiting) > 2 * workers:
                         yield from waiting.popleft().result()
                 while waiting:
@@ -169,7 +185,8 @@ class Predictor:
                 for future in waiting:
                     future.cancel()
 
-    def _grade_chunk(self, sources: Sequence[Readable]) -> list[FilmResult]:
+    def grade_sources(self, sources: Sequence[Readable]) -> list[FilmResult]:
+        """Return the result of each of ``sources``, read and graded together on this thread; one that fails unexpectedly is a rejection."""
         studies = [_read(source) for source in sources]
         try:
             return self.predict_studies(studies)
@@ -189,27 +206,36 @@ class Grader:
     """One model and the tasks that it answers."""
 
     def __init__(
-        self, bundle: Bundle, tasks: Sequence[Task], *, coverage: float, per_class: bool = False, heatmaps: bool, threads: int
+        self,
+        bundle: Bundle,
+        tasks: Sequence[Task],
+        *,
+        coverage: float,
+        per_class: bool = False,
+        heatmaps: bool,
+        threads: int,
+        provider: str = "cpu",
     ) -> None:
         self.bundle = bundle
+        self.session = Session(bundle, threads=threads, provider=provider)
         self.tasks = tuple(tasks)
         self.coverage = coverage
         self.heatmaps = heatmaps
         self.calibration = bundle.calibration
         self._limits = {task.name: self.calibration.limits(task.name, coverage=coverage, per_class=per_class) for task in self.tasks}
         self._notes = (NO_MAP,) if heatmaps and not bundle.card.class_map else ()
-        self.session = Session(bundle, threads=threads)
 
     def grade(self, knees: Sequence[Knee]) -> list[list[Prediction]]:
         """Return, for each knee, one prediction a task."""
         logits, cam = self.session.run(batch(knees, self.bundle.geometry), cam=self.heatmaps)
         probabilities = self.calibration.apply(logits)  # (N, K)
-        seen = self.bundle.geometry.window((0, 0, 1, 1))
         out: list[list[Prediction]] = []
         for i, knee in enumerate(knees):
             heatmap = None
             if cam is not None:
-                heatmap = on_box(heatmap_from_cam(cam[i, int(probabilities[i].argmax())]), window=seen, shape=HEATMAP)
+                heatmap = on_box(
+                    heatmap_from_cam(cam[i, int(probabilities[i].argmax())]), window=self.bundle.geometry.seen_of_box(knee), shape=HEATMAP
+                )
                 heatmap = np.ascontiguousarray(heatmap[:, ::-1]) if knee.mirrored else heatmap
             out.append([self._answer(task, knee, logits[i], probabilities[i], heatmap) for task in self.tasks])
         return out

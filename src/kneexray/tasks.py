@@ -126,9 +126,15 @@ MEASUREMENTS: MappingProxyType[str, Quantity] = MappingProxyType(
     {
         "jsw_medial": Quantity("Joint space width, medial", Code("JSW-MED", _OWN, "Minimum medial tibiofemoral joint space width")),
         "jsw_lateral": Quantity("Joint space width, lateral", Code("JSW-LAT", _OWN, "Minimum lateral tibiofemoral joint space width")),
+        "jsw_film_left": Quantity(
+            "Joint space width, film's left", Code("JSW-FLEFT", _OWN, "Minimum tibiofemoral joint space width, left of image")
+        ),
+        "jsw_film_right": Quantity(
+            "Joint space width, film's right", Code("JSW-FRIGHT", _OWN, "Minimum tibiofemoral joint space width, right of image")
+        ),
     }
 )
-"""What :attr:`kneexray.types.Knee.measurements` may hold."""
+"""What :attr:`kneexray.types.Knee.measurements` may hold: of a knee of unknown side nobody can say which compartment is the medial."""
 
 
 def get_task(name: str) -> Task:

@@ -100,12 +100,41 @@ class Study:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """How a number differs from that of an earlier film of the same knee, taken ``days`` before.
+
+    ``noise`` is what 95 % of the differences between two films of a knee that did not change stay within, as far as it was measured
+    (docs/joint-space.md); None where it was not.
+    """
+
+    days: int
+    before: float
+    now: float
+    noise: float | None = None
+
+    @property
+    def difference(self) -> float:
+        """What came to the number since."""
+        return self.now - self.before
+
+    @property
+    def exceeds_noise(self) -> bool | None:
+        """Whether the number changed by more than repeating the film alone explains; None where that is not known."""
+        return None if self.noise is None else abs(self.difference) > self.noise
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
-    """A length on a knee: ``name`` is a key of :data:`kneexray.tasks.MEASUREMENTS`; ``unit`` 1 means a share of the condyles' width."""
+    """A length on a knee: ``name`` is a key of :data:`kneexray.tasks.MEASUREMENTS`; ``unit`` 1 means a share of the condyles' width.
+
+    ``line`` is where on the film it was taken: (x0, y0, x1, y1) in its pixels.
+    """
 
     name: str
     value: float
     unit: Literal["mm", "1"]
+    line: Box | None = None
+    change: Change | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +144,8 @@ class Knee:
     ``side`` is the patient's. ``box`` is (x0, y0, x1, y1) in pixels of the film, from the outer edge of the first
     pixel: the whole film is (0, 0, W, H). Convention of the public crops: square, femoral condyles 0.87 of the side,
     joint line at 0.59 of the height. ``mirrored`` says that the model sees this knee left-right flipped, so that every
-    knee looks like a right one. ``score`` in [0, 1] is how sure the locator or gate is that this is an AP knee.
+    knee looks like a right one. ``score`` in [0, 1] is how sure the locator or gate is that this is an AP knee. ``joint_space`` (n, 3) is
+    where the joint space was found: x, and the y of the margins of femur and tibia, in pixels of the film.
     """
 
     radiograph: Radiograph
@@ -125,6 +155,7 @@ class Knee:
     score: float = 1.0
     warnings: tuple[str, ...] = ()
     measurements: tuple[Measurement, ...] = ()
+    joint_space: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +165,8 @@ class Prediction:
     ``probabilities`` is (K,) float64, sums to 1, in the order of ``labels``; ``grade`` indexes them. ``prediction_set``
     holds the indices that together contain the true one with probability ``coverage`` (conformal; contiguous for
     ordinal tasks). ``heatmap`` is (h, w) float32 in [0, 1] over the knee's box as it lies on the film (un-mirrored), or None.
-    ``logits`` (K,) are what the network said before calibration; None for a task derived from another.
+    ``logits`` (K,) are what the network said before calibration; None for a task derived from another. ``change`` is that of the
+    expected grade, the mean of the grades under ``probabilities``, since an earlier film, and ``earlier`` (K,) what was said of that one.
     """
 
     task: str
@@ -148,6 +180,8 @@ class Prediction:
     heatmap: NDArray[np.float32] | None = None
     warnings: tuple[str, ...] = ()
     logits: NDArray[np.float32] | None = None
+    change: Change | None = None
+    earlier: NDArray[np.float64] | None = None
 
     @property
     def label(self) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kneexray import __version__
-from kneexray.cli import card, compare, data, demo, evaluate, explain, export, info, predict, train
+from kneexray.cli import batch, card, compare, data, demo, evaluate, explain, export, info, predict, serve, train, tune, workbench
 from kneexray.errors import ConfigError, KneeXRayError
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
@@ -26,12 +26,16 @@ for command in (
     demo.demo,
     info.info,
     predict.predict,
+    batch.batch,
     train.train,
+    tune.tune,
     evaluate.evaluate,
     compare.compare,
     explain.explain,
     export.export,
     card.card,
+    serve.serve,
+    workbench.workbench,
 ):
     app.command()(command)
 app.add_typer(data.app, name="data")

@@ -6,19 +6,16 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from kneexray.cli import data_split
 from kneexray.cli._bars import bytes_bar, files_bar
 from kneexray.cli._data_words import in_short, say_audit, say_left_out, say_splits, whole
-
-if TYPE_CHECKING:
-    from kneexray.tasks import Task
+from kneexray.cli._task import TaskOption, task_at
 
 app = typer.Typer(no_args_is_help=True, help="Public data sets: list, fetch, import, audit for leaks, split by patient.")
-
-TaskOption = Annotated[str, typer.Option("--task", help="kl, oa or osteoporosis; told from the class names unless named.")]
 
 
 @app.command("list")
@@ -73,7 +70,7 @@ def prepare(
     from kneexray.datasets import manifest as manifests
     from kneexray.datasets.prepare import prepare as bring
 
-    started, wanted = datetime.now(UTC), _task(path, task)
+    started, wanted = datetime.now(UTC), task_at(path, task)
     with files_bar("reading", None) as progress:
         imported = bring(path, out, task=wanted, progress=progress)
     manifest = manifests.Manifest(wanted, imported.examples, out)
@@ -156,58 +153,34 @@ def _fix(found: Any, out: Path, task: str) -> dict[str, Any]:
 
 
 @app.command()
-def split(
-    data: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest, folder or archive.")],
-    out: Annotated[
-        Path, typer.Option("--out", help="The manifest to write (CSV or Parquet); with --folds, one a fold: NAME.fold0.csv ...")
-    ],
-    fractions: Annotated[str, typer.Option(help="Shares in per cent: train/val (80/20) or train/val/test (70/10/20).")] = "80/20",
-    folds: Annotated[int, typer.Option(min=0, help="Make this many folds instead (cross-validation).")] = 0,
-    seed: Annotated[int, typer.Option(help="Another number gives another split.")] = 0,
-    audit: Annotated[
-        Path | None, typer.Option("--audit", help="The audit.json of this data: keeps near-duplicate clusters together.")
-    ] = None,
+def crop(
+    data: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Films: a manifest, folder or archive.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write one image a knee and their manifest into.")],
+    boxes: Annotated[Path | None, typer.Option(help="A table file,x0,y0,x1,y1[,side]; other films' knees are located.")] = None,
+    source: Annotated[str, typer.Option(help="The data set of the catalogue, where the files' names do not tell.")] = "",
     task: TaskOption = "",
 ) -> None:
-    """Split by patient, or by near-duplicate cluster where patients are unknown: stratified, seeded, the same to the byte each time."""
+    """Cut the knees out of whole films, which training does not do by itself; knees of a film stay together in later splits."""
+    from kneexray.datasets import crops
     from kneexray.datasets import manifest as manifests
-    from kneexray.datasets import split as splits
+    from kneexray.datasets.catalogue import get_card
 
-    manifest = manifests.load(data, task=_task(data, task).name)
-    clusters = _clusters(audit, manifest)
-    if folds:
-        made = splits.folds(manifest, k=folds, seed=seed, clusters=clusters)
-        names = [out.with_name(f"{out.stem}.fold{i}{out.suffix}") for i in range(folds)]
-    else:
-        made, names = (splits.split(manifest, parts=splits.parse_fractions(fractions), seed=seed, clusters=clusters),), [out]
-    for part, name in zip(made, names, strict=True):
-        manifests.write(part, name)
-        typer.echo(f"{name}")
-        say_splits(part)
-
-
-def _clusters(audit: Path | None, manifest: Any) -> list[list[str]]:
-    """Return the clusters of an audit; of the one beside the manifest if none is named; of one made now where a patient is not known."""
-    from kneexray.datasets import audit as audits
-    from kneexray.datasets.items import items_of
-
-    known = audit or audits.beside(manifest)
-    if known is not None:
-        typer.echo(f"near-duplicates: as {known} has them", err=True)
-        return audits.clusters_of(known, manifest)
-    if all(e.patient_id for e in manifest.examples):
-        return []
-    typer.echo("patients are not known for every image: looking for near-duplicates, which must stay together", err=True)
-    with files_bar("looking", len(manifest.examples)) as progress:
-        return [list(group) for group in audits.audit(items_of(manifest), progress=progress).clusters]
+    if source:
+        get_card(source)
+    started, manifest = datetime.now(UTC), manifests.load(data, task=task_at(data, task).name)
+    with files_bar("cropping", len(manifest.examples)) as progress:
+        made = crops.crop(manifest, out, boxes=crops.read_boxes(boxes) if boxes else {}, source=source, progress=progress)
+    manifests.write(made.manifest, out / manifests.NAME)
+    left_out = [{"file": item.name, "reason": item.reason} for item in made.left_out]
+    config = {"data": str(data), "boxes": str(boxes) if boxes else None, "task": manifest.task.name}
+    inputs = {str(data): manifest.digest(), **({str(boxes): _sha256(boxes)} if boxes else {})}
+    _record(out, started, config=config, inputs=inputs, outputs={"knees": len(made.manifest.examples), "left_out": left_out})
+    say_splits(made.manifest)
+    say_left_out([(item.name, item.reason) for item in made.left_out])
+    typer.echo(f"{len(manifest.examples) - len(made.left_out)} films, {made.located} of them located\n{out / manifests.NAME}")
 
 
-def _task(path: Path, name: str) -> Task:
-    """Return the task that was named, or that the class names of ``path`` are of."""
-    from kneexray.datasets.items import task_of
-    from kneexray.tasks import get_task
-
-    return get_task(name) if name else task_of(path)
+app.command()(data_split.split)
 
 
 def _record(folder: Path, started: datetime, *, config: dict[str, Any], inputs: dict[str, str], outputs: dict[str, Any]) -> None:

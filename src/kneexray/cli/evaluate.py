@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kneexray.engines import PROVIDERS
+
 if TYPE_CHECKING:
     from kneexray.datasets.manifest import Manifest
     from kneexray.evaluate import EvaluationInput
@@ -31,28 +33,37 @@ def evaluate(
     faithfulness: Annotated[bool, typer.Option("--faithfulness", help="Also test whether heatmaps show what the answers rest on.")] = False,
     most: Annotated[int, typer.Option(min=1, help="How many images --stress and --faithfulness use at most.")] = 300,
     jobs: Annotated[int, typer.Option(min=0, help="Threads (0: one a core).")] = 0,
+    per_patient: Annotated[
+        bool, typer.Option("--per-patient", help="Judge each patient once, by the mean answer: for labels that no knee has for itself.")
+    ] = False,
+    provider: Annotated[str, typer.Option(help=f"What the network runs on: auto, {', '.join(PROVIDERS)}.")] = "auto",
 ) -> None:
     """Measure a model on labelled images: metrics with patient-bootstrap intervals, figures, a report."""
     from kneexray.cli._extras import need
 
     need("eval", "matplotlib", "pyarrow", "scipy", "sklearn")
     from kneexray.evaluate import evaluate as measure
+    from kneexray.evaluation.by_patient import by_patient
     from kneexray.evaluation.report import markdown_table, write_evaluation
     from kneexray.provenance import command_line
 
     with ExitStack() as stack:
         sections: list[Section] = []
+        facts = {"Command": command_line(sys.argv, home=str(Path.home()))}
         thumbnail = heatmap = None
         if model.suffix == ".parquet":
             inputs = _stored(model, task=task, split=split, with_films=stress or faithfulness)
         else:
             from kneexray.evaluation.answers import Pictures, answer
 
-            predictor, manifest = _judged(model, data, task=task, roi=roi, stack=stack)
+            predictor, manifest = _judged(model, data, task=task, roi=roi, provider=provider, stack=stack)
+            facts["Network ran on"] = predictor.device
             inputs = answer(predictor, manifest, split=split or "test", jobs=jobs)
             pictures = Pictures(predictor, manifest)
             thumbnail, heatmap = pictures.film, pictures.heatmap
             sections = _tests(predictor, manifest, split=split or "test", most=most, stress=stress, faithfulness=faithfulness)
+        if per_patient:
+            inputs = by_patient(inputs)
         evaluation = measure(inputs, invalid="drop", oa_threshold=oa_threshold)
         report = write_evaluation(
             evaluation,
@@ -60,7 +71,7 @@ def evaluate(
             out,
             thumbnail=thumbnail,
             heatmap=heatmap,
-            provenance={"Command": command_line(sys.argv, home=str(Path.home()))},
+            provenance=facts,
             sections=sections,
         )
     typer.echo(markdown_table(evaluation))
@@ -88,7 +99,7 @@ def _stored(path: Path, *, task: str, split: str, with_films: bool) -> Evaluatio
     return inputs.take(chosen)
 
 
-def _judged(model: Path, data: Path | None, *, task: str, roi: str, stack: ExitStack) -> tuple[Predictor, Manifest]:
+def _judged(model: Path, data: Path | None, *, task: str, roi: str, provider: str, stack: ExitStack) -> tuple[Predictor, Manifest]:
     """Return a bundle's or run's predictor, and the labelled images."""
     from kneexray.bundle import read_card
     from kneexray.cli.predict import roi_mode
@@ -100,7 +111,7 @@ def _judged(model: Path, data: Path | None, *, task: str, roi: str, stack: ExitS
         raise ConfigError(f"{model}: judging a model needs labelled images; give them with --data MANIFEST.")
     bundle = _bundle(model, stack)
     asked = task or read_card(bundle).task
-    return Predictor(tasks=[asked], models=[bundle], roi_mode=roi_mode(roi), threads=1), manifests.load(data, task=asked)
+    return Predictor(tasks=[asked], models=[bundle], roi_mode=roi_mode(roi), threads=1, provider=provider), manifests.load(data, task=asked)
 
 
 def _tests(predictor: Predictor, manifest: Manifest, *, split: str, most: int, stress: bool, faithfulness: bool) -> list[Section]:

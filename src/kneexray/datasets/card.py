@@ -57,7 +57,7 @@ class Card:
     """One public data set: the facts, where they come from, and the traps.
 
     ``counts`` are images a class (or a split) as published, or :data:`UNKNOWN`. ``unverified`` lists what this card says on the word of
-    others only. ``file_name`` matches the stem of the set's file names; its groups ``patient`` and ``side``, where it has them, are the
+    others only, ``inherited`` what every model trained on it must tell its users. ``file_name`` matches the stem of the set's file names; its groups ``patient`` and ``side``, where it has them, are the
     patient and the knee. It is None where names are too plain to tell the set by.
     """
 
@@ -74,6 +74,7 @@ class Card:
     traps: tuple[str, ...]
     access: WebFile | Kaggle | ByHand
     unverified: tuple[str, ...] = ()
+    inherited: tuple[str, ...] = ()
     redundant: tuple[Redundant, ...] = ()
     file_name: re.Pattern[str] | None = field(default=None)
 

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from kneexray.datasets.groups import Groups
 from kneexray.datasets.manifest import CLUSTER, Manifest
 from kneexray.errors import ConfigError, DataError
 
+Unit = Literal["patient", "image"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
 SPLITS: Mapping[int, tuple[str, ...]] = {1: ("train",), 2: ("train", "val"), 3: ("train", "val", "test")}
 
 
@@ -42,25 +45,26 @@ def parse_fractions(text: str) -> tuple[Part, ...]:
     return tuple(Part(name, number / 100) for name, number in zip(SPLITS[len(numbers)], numbers, strict=True))
 
 
-def split(manifest: Manifest, *, parts: Sequence[Part], seed: int, clusters: Iterable[Sequence[str]] = ()) -> Manifest:
+def split(
+    manifest: Manifest, *, parts: Sequence[Part], seed: int, clusters: Iterable[Sequence[str]] = (), by: Unit = "patient"
+) -> Manifest:
     """Return ``manifest`` with every image put into one of ``parts``; an earlier split is forgotten.
 
     Images of one patient stay together, and so do those of one of ``clusters`` (files as the manifest names them). An image without a
-    patient gets its cluster as ``patient_id`` (``cluster:...``), so that later figures say what the split kept apart. Raises
+    patient gets its cluster as ``patient_id`` (``cluster:...``), so that later figures say what the split kept apart. ``by="image"`` keeps
+    nothing together, as many published splits do, to measure what that is worth; such a split says of itself that it is one. Raises
     :class:`DataError` where there are fewer groups than parts.
     """
-    grouped = with_groups(manifest, clusters=clusters)
-    place = _dealt(grouped, parts, seed)
+    grouped, place = _placed(manifest, parts, seed, clusters, by)
     examples = tuple(replace(e, split=parts[place[row]].name) for row, e in enumerate(grouped.examples))
     return replace(grouped, examples=examples, leaks=())
 
 
-def folds(manifest: Manifest, *, k: int, seed: int, clusters: Iterable[Sequence[str]] = ()) -> tuple[Manifest, ...]:
+def folds(manifest: Manifest, *, k: int, seed: int, clusters: Iterable[Sequence[str]] = (), by: Unit = "patient") -> tuple[Manifest, ...]:
     """Return ``k`` manifests, each with another fold as ``val`` and the rest as ``train``; see :func:`split`."""
     if k < 2:
         raise ConfigError(f"{k} folds are asked for; two or more are needed.")
-    grouped = with_groups(manifest, clusters=clusters)
-    place = _dealt(grouped, [Part(f"fold{i}", 1 / k) for i in range(k)], seed)
+    grouped, place = _placed(manifest, [Part(f"fold{i}", 1 / k) for i in range(k)], seed, clusters, by)
     return tuple(
         replace(
             grouped,
@@ -96,6 +100,16 @@ def with_groups(manifest: Manifest, *, clusters: Iterable[Sequence[str]] = ()) -
         for row in members:
             named[row] = replace(examples[row], patient_id=f"{CLUSTER}{hashlib.sha256(key.encode()).hexdigest()[:12]}")
     return replace(manifest, examples=tuple(named))
+
+
+def _placed(
+    manifest: Manifest, parts: Sequence[Part], seed: int, clusters: Iterable[Sequence[str]], by: Unit
+) -> tuple[Manifest, NDArray[np.int64]]:
+    if by == "image":
+        alone = tuple(replace(e, patient_id=e.path) for e in manifest.examples)
+        return manifest, _dealt(replace(manifest, examples=alone), parts, seed)
+    grouped = with_groups(manifest, clusters=clusters)
+    return grouped, _dealt(grouped, parts, seed)
 
 
 def _dealt(manifest: Manifest, parts: Sequence[Part], seed: int) -> NDArray[np.int64]:

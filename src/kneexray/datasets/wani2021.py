@@ -27,6 +27,10 @@ CARD = Card(
         "% and more are leakage",
     ),
     access=WebFile(url="https://data.mendeley.com/public-api/zip/fxjm8fb6mw/download/2", name="wani2021.zip"),
+    inherited=(
+        "Labels come from quantitative ultrasound, not from DXA, which defines the classes.",
+        "The films are few and of one source, and their size goes with the class: how the model does elsewhere is not known.",
+    ),
     unverified=(
         "the download address: Mendeley's form for whole data sets, not tried from here",
         "the size, told by a third party",

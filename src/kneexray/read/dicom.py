@@ -12,6 +12,16 @@ from kneexray.types import DicomContext, Radiograph, Rejection, Study
 
 Warnings = tuple[str, ...]
 
+TRANSFER_SYNTAXES = (
+    *("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"),  # uncompressed, and deflated
+    *("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"),  # JPEG
+    *("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"),  # JPEG-LS
+    *("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"),  # JPEG 2000
+    *("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"),  # High-Throughput JPEG 2000
+    "1.2.840.10008.1.2.5",  # RLE
+)
+"""What can be decoded (PS3.5 annex A)."""
+
 
 def read_dicom(data: bytes, *, source: str, limits: Limits) -> Study:
     """Return the study of a DICOM file: a radiograph a frame, and a rejection for each frame that cannot be read.

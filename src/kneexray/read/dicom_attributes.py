@@ -27,6 +27,9 @@ MODALITIES: MappingProxyType[str, str] = MappingProxyType(
 )
 """Modalities (PS3.3 C.7.3.1.1.1) that may be a film of a knee; the others are ``unsupported``."""
 
+OWN_MODEL = "KneeXRay"
+"""The Manufacturer's Model Name of what KneeXRay writes. Its pictures lie in the studies of their films, and must not be graded again."""
+
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 # Laterality modifiers of anatomic regions: SNOMED CT, and the SNOMED RT codes before it (PS3.16 CID 244).
 _MODIFIERS: MappingProxyType[str, Literal["L", "R", "B"]] = MappingProxyType(
@@ -40,10 +43,17 @@ def check_kind(header: Header, *, has_pixels: bool, sop_class: str) -> None:
         if "Rows" in header:
             raise ReadError("truncated", "the DICOM file ends before its pixel data; copy or export it again")
         raise ReadError("no_pixels", f"the DICOM object ({_name(sop_class)}) holds no image; give the radiographs themselves")
+    if is_own(header):
+        raise ReadError("unsupported", f"the DICOM image is a result of {OWN_MODEL}; give the film that it was made from")
     modality = header.text("Modality").upper()
     if modality not in MODALITIES:
         known = ", ".join(name for name in MODALITIES if name)
         raise ReadError("unsupported", f"the DICOM image is of modality {modality!r}, and radiographs are graded ({known}); leave it out")
+
+
+def is_own(header: Header) -> bool:
+    """Say whether KneeXRay made the object."""
+    return header.text("ManufacturerModelName") == OWN_MODEL
 
 
 def _name(sop_class: str) -> str:

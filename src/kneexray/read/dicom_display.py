@@ -103,11 +103,11 @@ def to_display(frame: Frame, form: PixelFormat, header: Header) -> tuple[NDArray
 
 def _through_table(values: NDArray[np.integer], function: Callable[[Values], Values]) -> NDArray[np.float32]:
     """Apply a function of single pixels, once for each possible value where that is less work."""
-    low, high = int(values.min()), int(values.max())
+    low, high = min(int(values.min()), 0), int(values.max())
     if high - low >= _TABLE_LIMIT:
         return function(values.astype(np.float64)).astype(np.float32)
     table = function(np.arange(low, high + 1, dtype=np.float64)).astype(np.float32)
-    return np.asarray(table[values if low == 0 else values.astype(np.int64) - low])
+    return np.asarray(table[values if low == 0 else values.astype(np.int32) - low])
 
 
 def _stored_range(values: NDArray[np.integer], form: PixelFormat, frame_bits: int) -> tuple[float, float]:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 WANTED = (
-    *("SOPClassUID", "SOPInstanceUID", "Modality", "PresentationIntentType", "AnatomicRegionSequence", "ViewPosition", "ViewCodeSequence"),
+    *("SOPClassUID", "SOPInstanceUID", "Modality", "ManufacturerModelName", "PresentationIntentType"),
+    *("AnatomicRegionSequence", "ViewPosition", "ViewCodeSequence"),
     *("Laterality", "ImageLaterality", "FrameLaterality", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *(
@@ -90,9 +91,12 @@ class Header:
         return self._find(keyword) is not None
 
     def text(self, keyword: str) -> str:
-        """Return the first value of a text attribute, stripped; empty where it is absent."""
-        raw = self._raw(keyword)
-        return raw.decode("latin-1").split("\\")[0].strip(" \0") if raw else ""
+        """Return the first value of a text attribute, stripped; empty where it is absent.
+
+        A zero byte within it comes from a broken length: such a value has swallowed others, perhaps the patient's name.
+        """
+        value = (self._raw(keyword) or b"").decode("latin-1").split("\\")[0].strip(" \0")
+        return "" if "\0" in value else value
 
     def numbers(self, keyword: str, *, signed: bool = False) -> tuple[float, ...]:
         """Return the values of a numeric attribute; empty where it is absent or any of them is no number.

@@ -23,7 +23,7 @@ from kneexray.errors import ConfigError, choices
 from kneexray.train import models
 from kneexray.train.config import Config
 from kneexray.train.export import load_net
-from kneexray.train.run import load_config
+from kneexray.train.run_folder import load_config
 
 Map = NDArray[np.float32]
 Method = Callable[[models.GradingNet, Tensor, int], Map]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kneexray.preprocess import Geometry
 from kneexray.train.config import AugmentConfig
+from kneexray.train.processes import ALONE, Share
 
 
 def augment(
@@ -25,17 +26,19 @@ def augment(
     size: int,
     generator: torch.Generator,
     strength: Tensor | None = None,
+    share: Share = ALONE,
 ) -> Tensor:
     """Return (N, 1, size, size) float32 from whole boxes ``images`` (N, 1, H, W) in [0, 1].
 
     ``generator`` (on the CPU) makes the draw reproducible and the same on every device. ``strength`` (N,) multiplies every spread
-    and the probability of erasing, image by image; flips are as frequent for all.
+    and the probability of erasing, image by image; flips are as frequent for all. ``images`` may be one process's ``share`` of a batch.
     """
     n = len(images)
+    chance = Chance(generator, n, share)
     factor = torch.ones(n) if strength is None else strength.cpu()
 
     def draw(spread: float) -> Tensor:  # (N,) uniform in [-spread, spread], times the image's strength
-        return ((torch.rand(n, generator=generator) * 2 - 1) * spread * factor).to(images.device)
+        return ((chance.uniform() * 2 - 1) * spread * factor).to(images.device)
 
     images = images.float()
     gamma = torch.exp(draw(config.gamma))[:, None, None, None]
@@ -43,17 +46,34 @@ def augment(
     contrast, brightness = torch.exp(draw(config.contrast)), draw(config.brightness)
     images = (images - 0.5) * contrast[:, None, None, None] + (0.5 + brightness)[:, None, None, None]
     images = images.clamp(0, 1)  # over- and under-exposure lose detail, as they do on a film
-    theta = _affine(config, geometry, draw, generator)
+    theta = _affine(config, geometry, draw, chance)
     grid = F.affine_grid(theta, [n, 1, size, size], align_corners=False)
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     if config.blur:
         images = blurred(images, draw(config.blur).abs() * size)
     if config.noise:
-        noise = torch.randn(images.shape, generator=generator).to(images.device)
+        noise = chance.normal(images.shape[1:]).to(images.device)
         images = images + noise * draw(config.noise).abs()[:, None, None, None]
     if config.erase:
-        images = _erase(images, config.erase * factor, generator)
+        images = _erase(images, config.erase * factor, chance)
     return images
+
+
+class Chance:
+    """Random numbers for ``n`` images, this process's share of a batch: drawn for all of it, so that processes see what one would."""
+
+    def __init__(self, generator: torch.Generator, n: int, share: Share) -> None:
+        self.generator = generator
+        self.total = n * share.world
+        self.rows = share.rows(self.total)
+
+    def uniform(self) -> Tensor:
+        """Return (N,), uniform in [0, 1)."""
+        return torch.rand(self.total, generator=self.generator)[self.rows]
+
+    def normal(self, shape: Sequence[int]) -> Tensor:
+        """Return (N, *shape), normal."""
+        return torch.randn((self.total, *shape), generator=self.generator)[self.rows]
 
 
 def blurred(images: Tensor, sigma: Tensor) -> Tensor:
@@ -96,12 +116,11 @@ def mix(images: Tensor, targets: Sequence[Tensor], config: AugmentConfig, *, gen
     return mixed, [own * target + (1 - own) * target.flip(0) for target in targets]
 
 
-def _affine(config: AugmentConfig, geometry: Geometry, draw: Callable[[float], Tensor], generator: torch.Generator) -> Tensor:
+def _affine(config: AugmentConfig, geometry: Geometry, draw: Callable[[float], Tensor], chance: Chance) -> Tensor:
     """Return (N, 2, 3) maps from the output's [-1, 1] square to the input's."""
     angle = draw(math.radians(config.rotate))
     scale = torch.exp(draw(config.zoom)) * geometry.zoom
-    chance = torch.rand(len(angle), generator=generator) * 2 - 1
-    mirror = torch.where(chance < 2 * config.flip - 1, -1.0, 1.0).to(angle.device)
+    mirror = torch.where(chance.uniform() * 2 - 1 < 2 * config.flip - 1, -1.0, 1.0).to(angle.device)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     x, y = draw(2 * config.shift), draw(2 * config.shift) + 2 * geometry.shift_y
     slant = torch.tan(draw(math.radians(config.shear))) if config.shear else torch.zeros_like(angle)
@@ -110,14 +129,14 @@ def _affine(config: AugmentConfig, geometry: Geometry, draw: Callable[[float], T
     return torch.stack([first, second], dim=1)
 
 
-def _erase(images: Tensor, probability: Tensor, generator: torch.Generator) -> Tensor:
+def _erase(images: Tensor, probability: Tensor, chance: Chance) -> Tensor:
     """Fill one random rectangle (2-12 % of the area) of some images with their mean (Zhong et al. 2020, arXiv:1708.04896)."""
-    n, _, height, width = images.shape
-    area = torch.rand(n, generator=generator) * 0.10 + 0.02
-    aspect = torch.exp((torch.rand(n, generator=generator) * 2 - 1) * math.log(3))
+    height, width = images.shape[2:]
+    area = chance.uniform() * 0.10 + 0.02
+    aspect = torch.exp((chance.uniform() * 2 - 1) * math.log(3))
     half_h, half_w = (area * aspect).sqrt() / 2, (area / aspect).sqrt() / 2
-    centre_y, centre_x = torch.rand(n, generator=generator), torch.rand(n, generator=generator)
-    chosen = torch.rand(n, generator=generator) < probability
+    centre_y, centre_x = chance.uniform(), chance.uniform()
+    chosen = chance.uniform() < probability
     rows = ((torch.arange(height) + 0.5) / height)[None]
     columns = ((torch.arange(width) + 0.5) / width)[None]
     inside_y = (rows - centre_y[:, None]).abs() < half_h[:, None]

@@ -24,6 +24,8 @@ class JsonLines(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the epoch's metrics."""
+        if not trainer.is_global_zero:
+            return
         row: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         row |= {k: float(v) for k, v in trainer.callback_metrics.items() if not k.endswith("_step")}
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]

@@ -20,10 +20,14 @@ from kneexray.train.sections import InputConfig as InputConfig
 from kneexray.train.sections import LossConfig as LossConfig
 from kneexray.train.sections import ModelConfig as ModelConfig
 from kneexray.train.sections import OptimConfig as OptimConfig
+from kneexray.train.sections import Range as Range
 from kneexray.train.sections import Sampling as Sampling
 from kneexray.train.sections import Section as Section
 from kneexray.train.sections import SelectConfig as SelectConfig
+from kneexray.train.sections import TuneConfig as TuneConfig
 
+LAST = "last"
+"""The value of ``select.monitor`` that keeps the last epoch, whatever its figures."""
 LISTS = ("weights", "attention", "teachers", "also")
 """Keys whose value is a list of words; ``--set`` takes a single word too."""
 
@@ -42,6 +46,7 @@ class Config(Section):
     distil: DistilConfig = DistilConfig()
     optim: OptimConfig = OptimConfig()
     select: SelectConfig = SelectConfig()
+    tune: TuneConfig = TuneConfig()
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -123,7 +128,9 @@ def _sentence(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         section: Any = Config
         for part in where[:-1]:
-            section = section.model_fields[part].annotation
+            section = Range if section is TuneConfig else section.model_fields[part].annotation
+            if section is Range:
+                break
         return choices(f"key '{key}':", where[-1], section.model_fields)
     if item["type"] == "literal_error":
         return choices(f"value of '{key}':", item["input"], re.findall(r"'([^']*)'", item["ctx"]["expected"]))

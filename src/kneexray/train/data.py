@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from kneexray.datasets.manifest import Example, Manifest
 from kneexray.errors import DataError
@@ -36,7 +36,7 @@ OVERSAMPLING = 1.25
 
 def whole_box(geometry: Geometry) -> Geometry:
     """Return the geometry of cached training images: the whole box, so that augmentation can look beyond the window, and finer."""
-    return Geometry(size=round(OVERSAMPLING * geometry.size / geometry.zoom), zoom=1.0)
+    return Geometry(size=round(OVERSAMPLING * geometry.size / geometry.zoom), region=geometry.region)
 
 
 def cached(manifest: Manifest, examples: Sequence[Example], geometry: Geometry, *, dtype: str, folder: Path) -> NDArray[np.floating]:
@@ -114,7 +114,7 @@ class Knees(Dataset[Batch]):
         return Batch(torch.from_numpy(self.images[indices]), torch.from_numpy(self.labels[indices]), taught)
 
 
-def loader(dataset: Knees, *, batch_size: int, sampler: Sampler[int] | None = None, drop_last: bool = False) -> DataLoader[Batch]:
+def loader(dataset: Knees, *, batch_size: int, sampler: Iterable[int] | None = None, drop_last: bool = False) -> DataLoader[Batch]:
     """Return a loader of whole batches. No worker processes: slicing a memory map costs less than handing tensors between processes."""
     return DataLoader(
         dataset, batch_size=batch_size, sampler=sampler, drop_last=drop_last, collate_fn=_identity, pin_memory=torch.cuda.is_available()

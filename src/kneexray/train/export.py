@@ -2,57 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from kneexray import provenance
-from kneexray.bundle import CARD, GOLDEN, NETWORK, Bundle, Card, DataCard, InputCard, MemberCard, open_bundle, sha256_of
+from kneexray.bundle import CARD, GOLDEN, NETWORK, Bundle, Card, open_bundle, sha256_of
 from kneexray.calibrate import Calibration, fit_calibration
 from kneexray.datasets import manifest as manifests
-from kneexray.datasets.catalogue import CATALOGUE
-from kneexray.datasets.manifest import Example, Manifest
+from kneexray.datasets.manifest import Manifest, digest
 from kneexray.errors import ConfigError, choices
-from kneexray.evaluate import EvaluationInput, evaluate
-from kneexray.evaluation import crossfit
-from kneexray.metrics import HEADLINE
 from kneexray.model_card import PAGE, markdown
 from kneexray.preprocess import resample
 from kneexray.session import Session
-from kneexray.tasks import TASKS, Task
-from kneexray.train import data, models
+from kneexray.tasks import TASKS
+from kneexray.train import card as cards
+from kneexray.train import data, held_out, models, quantize
 from kneexray.train.compact import halve
-from kneexray.train.config import Config
+from kneexray.train.config import LAST, Config
 from kneexray.train.graph import Exported as Exported
 from kneexray.train.graph import check_parity, write_onnx
-from kneexray.train.run import DATA, IDENTITY, RECORD, load_config
+from kneexray.train.run_folder import DATA, cache, load_config
 from kneexray.train.start import TRAINED
 
 logger = logging.getLogger(__name__)
 
 GOLDEN_IMAGES = 4
-INTENDED_USE = (
-    "Research on knee radiographs: frontal (AP or PA, standing) views of adults, cropped to one knee. "
-    "Not a medical device; not for diagnosis or for decisions about any patient."
-)
-
-
-LIMITATIONS = (
-    "Grades carry the reader noise of the training labels; grade 1 (doubtful) is the hardest for readers and model alike.",
-    "Not tested on children, lateral or skyline views, implants, fractures or other joint disease.",
-    "A film unlike the training data (other devices, exposures, populations) may be graded worse than the scores say.",
-)
-SCORES_ON = (
-    "the run's validation split, which also chose the epoch and fitted temperature and prediction sets: "
-    "accuracy on new patients may be slightly lower, and ECE, Brier and NLL are in-sample"
-)
+Weights = Literal["float32", "float16", "int8"]
+WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 
 
 def export(
@@ -62,60 +45,77 @@ def export(
     command: Sequence[str],
     task: str | None = None,
     mirrored: bool = True,
-    weights: Literal["float32", "float16"] = "float32",
+    weights: Weights = "float32",
 ) -> Card:
     """Write the bundle of one or several run folders into ``out``; return its card. Several make an ensemble.
 
     A bundle answers one task: of runs that learned several, ``task`` names it (None: the first). ``weights`` is how the file stores
-    them: float16 halves it. Calibration is fitted, and the card's scores are measured, on the
-    validation split with the network as it is stored. Raises :class:`ConfigError` where a run is not there or finished, or where
-    several do not share task, data and geometry, and :class:`BundleError` where ONNX and torch differ.
+    them: float16 halves it, int8 quarters it and computes in 8 bits. Calibration is fitted, and the card's scores are measured, on the
+    validation split with the network as it is stored; of the folds of a cross-validation, on each fold with the one member that did not
+    learn from it. Raises :class:`ConfigError` where a run is not there or finished, where several do not share task, data and geometry,
+    or where folds are to compute in 8 bits, and :class:`BundleError` where ONNX and torch differ.
     """
     folders, out = [Path(run) for run in runs], Path(out)
-    configs = _consistent(folders)
+    configs = [load_config(folder) for folder in folders]
     config = max(configs, key=lambda c: c.input.size)
     members = [(load_net(run, c, task=task), c.input.size) for run, c in zip(folders, configs, strict=True)]
-    manifest = _manifest(folders[0], task or config.task)
+    splits = [_split(folder, task or config.task) for folder in folders]
+    _check_alike(folders, configs, splits)
+    folds = held_out.are_folds(splits)
+    if folds and weights == "int8":
+        raise ConfigError(
+            f"--quantize int8: no image is new to every fold ({', '.join(map(str, folders))}) to judge the loss on; give one run."
+        )
+    manifest = splits[0]
     net = Exported(members, mirrored=mirrored).eval()
     out.mkdir(parents=True, exist_ok=True)
     write_onnx(net, out / NETWORK, size=config.input.size, outputs=net.outputs)
-    judged = manifest.split("val")
-    images = data.cached(manifest, judged, config.input.geometry, dtype="float32", folder=folders[0] / "cache")
-    bundle = _describe(folders, config, manifest, net, out, command=command)
+    images = data.cached(manifest, manifest.split("val"), config.input.geometry, dtype="float32", folder=cache(folders[0]))
+    bundle = _describe(cards.of_runs(folders, config, splits, net, sha256=sha256_of(out / NETWORK), command=command), out)
     check_parity(bundle, net, np.ascontiguousarray(images[:GOLDEN_IMAGES]))
-    if weights == "float16":
-        bundle.network.write_bytes(halve(onnx.load(bundle.network)).SerializeToString())
-        bundle = _describe(folders, config, manifest, net, out, command=command)
-    card = bundle.card
-    logits = _logits(bundle, images)
-    calibration = _calibrate(manifest.task, logits, manifest.labels(judged), judged)
-    update = {"calibration": calibration.to_dict(), "scores": _scores(manifest, judged, logits, calibration, card.model_id)}
-    card = card.model_copy(update={**update, "scores_on": SCORES_ON})
+    exact = _logits(bundle, images) if weights == "int8" else None
+    if weights != "float32":
+        if weights == "int8":
+            quantize.quantize(bundle.network, _calibration_images(manifest, config, folder=cache(folders[0])))
+        else:
+            bundle.network.write_bytes(halve(onnx.load(bundle.network)).SerializeToString())
+        bundle = _describe(cards.of_runs(folders, config, splits, net, sha256=sha256_of(out / NETWORK), command=command), out)
+    if folds:
+        judged, logits = held_out.answers(members, configs, splits, runs=folders, mirrored=mirrored)
+    else:
+        judged, logits = replace(manifest, examples=manifest.split("val")), _logits(bundle, images)
+    calibration = _calibrate(judged, logits)
+    scores = cards.scores(judged, logits, calibration, bundle.card.model_id)
+    scores_on = (cards.ON_FOLDS if folds else cards.ON_VALIDATION)[config.select.monitor != LAST]
+    update: dict[str, Any] = {"calibration": calibration.to_dict(), "scores": scores.kept, "scores_on": scores_on}
+    if exact is not None:
+        before = cards.evaluation_input(judged, exact, _calibrate(judged, exact).apply(exact), model_id="float32")
+        after = cards.evaluation_input(judged, logits, calibration.apply(logits), model_id=bundle.card.model_id)
+        update["quantization"] = quantize.facts(before, after)
+    card = bundle.card.model_copy(update=update | {"limitations": (*scores.in_words, *bundle.card.limitations)})
     _write_card(card, out)
     (out / PAGE).write_text(markdown(card), encoding="utf-8")
     _write_golden(bundle)
     return card
 
 
-def _describe(folders: Sequence[Path], config: Config, manifest: Manifest, net: Exported, out: Path, *, command: Sequence[str]) -> Bundle:
+def _describe(card: Card, out: Path) -> Bundle:
     """Write the card of the network that lies in ``out``, calibration and scores still to come; return the bundle."""
-    _write_card(_card(folders, config, manifest, net, sha256=sha256_of(out / NETWORK), command=command), out)
+    _write_card(card, out)
     return open_bundle(out)
 
 
-def _consistent(folders: Sequence[Path]) -> list[Config]:
-    """Return the recipes of ``folders``; raise :class:`ConfigError` where they cannot be members of one model."""
-    configs = [load_config(folder) for folder in folders]
+def _check_alike(folders: Sequence[Path], configs: Sequence[Config], splits: Sequence[Manifest]) -> None:
+    """Raise :class:`ConfigError` where runs cannot be members of one model."""
     facts = [
-        (config.tasks, config.input.zoom, config.input.shift_y, json.loads((folder / IDENTITY).read_text(encoding="utf-8"))["digest"])
-        for folder, config in zip(folders, configs, strict=True)
+        (config.tasks, replace(config.input.geometry, size=0), digest((e.sha256, e.label, "") for e in split.examples))
+        for config, split in zip(configs, splits, strict=True)
     ]
     for folder, fact in zip(folders, facts, strict=True):
         if fact != facts[0]:
             raise ConfigError(
-                f"{folder}: cannot join {folders[0]} in one model: task, data, input.zoom and input.shift_y must be the same."
+                f"{folder}: cannot join {folders[0]} in one model: task, data, input.region, input.zoom and input.shift_y must be the same."
             )
-    return configs
 
 
 def load_net(run: Path, config: Config, *, task: str | None = None) -> models.GradingNet:
@@ -133,7 +133,7 @@ def load_net(run: Path, config: Config, *, task: str | None = None) -> models.Gr
     return net.answering(config.tasks.index(task) if task else 0).eval()
 
 
-def _manifest(run: Path, task: str) -> Manifest:
+def _split(run: Path, task: str) -> Manifest:
     path = run / DATA
     if not path.is_file():
         raise ConfigError(f"{run}: {DATA} is missing; calibration and scores need the run's validation split.")
@@ -145,89 +145,22 @@ def _logits(bundle: Bundle, images: NDArray[np.floating[Any]]) -> NDArray[np.flo
     return np.concatenate([session.run(np.ascontiguousarray(images[i : i + 16]), cam=False)[0] for i in range(0, len(images), 16)])
 
 
-def _calibrate(task: Task, logits: NDArray[np.float32], target: Sequence[int], examples: Sequence[Example]) -> Calibration:
+def _calibrate(judged: Manifest, logits: NDArray[np.float32]) -> Calibration:
+    task = judged.task
     derived = {t.name: t.derived[1] for t in TASKS.values() if t.derived is not None and t.derived[0] == task.name}
-    groups = [e.patient_id or e.path for e in examples]
-    return fit_calibration(logits, target, task=task.name, ordinal=task.ordinal, groups=groups, derived=derived)
+    groups = [e.patient_id or e.path for e in judged.examples]
+    return fit_calibration(logits, judged.labels(judged.examples), task=task.name, ordinal=task.ordinal, groups=groups, derived=derived)
+
+
+def _calibration_images(manifest: Manifest, config: Config, *, folder: Path) -> NDArray[np.floating[Any]]:
+    """Return training images that set the ranges of a network of 8 bits, (N, 1, size, size)."""
+    fitted = manifest.split("train")
+    chosen = [fitted[place] for place in quantize.sample(len(fitted))]
+    return data.cached(manifest, chosen, config.input.geometry, dtype="float32", folder=folder)
 
 
 def _write_card(card: Card, out: Path) -> None:
     (out / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
-
-
-def _card(folders: Sequence[Path], config: Config, manifest: Manifest, net: Exported, *, sha256: str, command: Sequence[str]) -> Card:
-    """Return the card before calibration: what is known from the runs alone."""
-    fitted = manifest.split("train")
-    title, licence = _source(fitted)
-    members = tuple(_member(json.loads((folder / RECORD).read_text(encoding="utf-8"))) for folder in folders)
-    name = members[0].recipe["model"]["backbone"].replace("_", "-") if len(members) == 1 else f"ensemble{len(members)}"
-    return Card(
-        model_id=f"{manifest.task.name}-{name}-{config.input.size}-{sha256[:8]}",
-        task=manifest.task.name,
-        labels=manifest.task.labels,
-        licence="Apache-2.0",
-        sha256=sha256,
-        input=InputCard(size=config.input.size, zoom=config.input.zoom, shift_y=config.input.shift_y),
-        mirrored_averaging=net.mirrored,
-        class_map=net.has_cam,
-        parameters=sum(p.numel() for p in net.parameters()),
-        calibration=Calibration(ordinal=manifest.task.ordinal).to_dict(),
-        command=provenance.command_line(command, home=str(Path.home())),
-        data=DataCard(
-            title=title,
-            licence=licence,
-            sha256=manifest.digest(),
-            images=len(fitted),
-            patients=len({e.patient_id for e in fitted if e.patient_id}),
-            split_quality=manifest.split_quality,
-        ),
-        members=members,
-        scores_on="",
-        scores={},
-        intended_use=INTENDED_USE,
-        limitations=LIMITATIONS,
-    )
-
-
-def _member(record: dict[str, Any]) -> MemberCard:
-    start = record["outputs"]["starting_point"]
-    return MemberCard(
-        command=record["command"],
-        recipe=record["config"],
-        starting_point=start["weights"],
-        starting_point_licence=start["licence"],
-        best_epoch=record["outputs"]["best"]["epoch"],
-        environment=record["environment"],
-    )
-
-
-def _source(examples: Sequence[Example]) -> tuple[str, str]:
-    """Return title and licence of the data, where all examples come from one data set of the catalogue."""
-    names = {e.source for e in examples}
-    if len(names) == 1 and (card := CATALOGUE.get(*names)) is not None:
-        return card.title, card.licence
-    return ", ".join(sorted(n for n in names if n)) or "unnamed", "unknown"
-
-
-def _scores(
-    manifest: Manifest, examples: Sequence[Example], logits: NDArray[np.float32], calibration: Calibration, model_id: str
-) -> dict[str, Any]:
-    """Return what a card holds of ``evaluate`` on ``examples``: the main row, OA, and what calibration and sets are worth."""
-    answers = EvaluationInput(
-        task=manifest.task.name,
-        model_id=model_id,
-        split_quality=manifest.split_quality,
-        file=[e.path for e in examples],
-        target=np.asarray(manifest.labels(examples)),
-        probabilities=calibration.apply(logits),
-        patient_id=[e.patient_id for e in examples],
-        side=[e.side for e in examples],
-        split=[e.split for e in examples],
-        source=[e.source for e in examples],
-        logits=logits.astype(np.float64),
-    )
-    measured = evaluate(answers)
-    return {name: measured[name] for name in ("n", "n_patients", *HEADLINE, "oa")} | {"cross_fitted": crossfit.summary(measured)}
 
 
 def _write_golden(bundle: Bundle) -> None:

@@ -67,9 +67,9 @@ def _at(images: Tensor, size: tuple[int, int]) -> Tensor:
     return nn.functional.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
 
-def write_onnx(net: nn.Module, path: Path, *, size: int, outputs: Sequence[str]) -> None:
-    """Export ``net``, images (N, 1, size, size) to ``outputs``, with a free batch size, checked by onnx, weights inside the file."""
-    example = torch.rand(3, 1, size, size)
+def write_onnx(net: nn.Module, path: Path, *, size: int | tuple[int, int], outputs: Sequence[str]) -> None:
+    """Export ``net``, images (N, 1, *size) to ``outputs``, with a free batch size, checked by onnx, weights inside the file."""
+    example = torch.rand(3, 1, *((size, size) if isinstance(size, int) else size))
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         raw = Path(folder) / NETWORK
         torch.onnx.export(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from kneexray.errors import ConfigError, choices
 from kneexray.train.config import LossConfig
 from kneexray.train.heads import CORAL, CORN, SIGMOIDS, SOFTMAX, Head
+from kneexray.train.processes import averaged
 
 Rows = Callable[[Tensor, Tensor, LossConfig], Tensor]
 
@@ -75,7 +76,7 @@ def corn(outputs: Tensor, target: Tensor, config: LossConfig) -> Tensor:
     above = above_thresholds(target)
     asked = torch.cat([target.sum(dim=1, keepdim=True), above[:, :-1]], dim=1)
     rows = -(above * F.logsigmoid(outputs) + (asked - above) * F.logsigmoid(-outputs)).sum(dim=1)
-    return rows * (target.sum() / asked.sum().clamp(min=torch.finfo(asked.dtype).tiny))
+    return rows * (averaged(target.sum()) / averaged(asked.sum()).clamp(min=torch.finfo(asked.dtype).tiny))
 
 
 LOSSES: MappingProxyType[str, tuple[Rows, Head]] = MappingProxyType(
@@ -116,12 +117,16 @@ class Criterion(nn.Module):
         return shares * (1 - self.config.smoothing) + known * (self.config.smoothing / self.classes)
 
     def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return the mean loss of outputs (N, M) on labels (N,) or shares of the classes (N, K)."""
+        """Return the mean loss of outputs (N, M) on labels (N,) or shares of the classes (N, K).
+
+        Where several processes share a batch, the mean of what they return is the batch's.
+        """
         with torch.autocast(outputs.device.type, enabled=False):  # logarithms need more than 16 bits
             outputs = outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs
             shares = target if target.is_floating_point() else self.targets(target)
             weighed = shares.to(outputs.dtype) * self.weights.to(outputs.dtype)
-            return self.rows(outputs, weighed, self.config).sum() / weighed.sum().clamp(min=torch.finfo(weighed.dtype).tiny)
+            total = averaged(weighed.sum()).clamp(min=torch.finfo(weighed.dtype).tiny)
+            return self.rows(outputs, weighed, self.config).sum() / total
 
     def probabilities(self, outputs: Tensor) -> Tensor:
         """(N, M) -> (N, K), rows that sum to 1."""

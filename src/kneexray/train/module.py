@@ -22,16 +22,18 @@ from kneexray.train.data import Batch
 from kneexray.train.distil import imitation
 from kneexray.train.imbalance import class_weights
 from kneexray.train.losses import Criterion
+from kneexray.train.processes import ALONE, Share, gathered
 
 
 class GradingModule(L.LightningModule):
     """Augment on the device, forward, loss; AdamW with warm-up and cosine; validation metrics on a single un-mirrored pass.
 
-    ``counts`` are, for each task of the recipe, how many training images each class has.
+    ``counts`` are, for each task of the recipe, how many training images each class has. ``share`` is what this process does of it.
     """
 
-    def __init__(self, config: Config, *, counts: Sequence[Sequence[int]], steps_per_epoch: int) -> None:
+    def __init__(self, config: Config, *, counts: Sequence[Sequence[int]], steps_per_epoch: int, share: Share = ALONE) -> None:
         super().__init__()
+        self.share = share
         self.config = config
         self.steps_per_epoch = steps_per_epoch
         self.net = models.for_recipe(config)
@@ -50,18 +52,21 @@ class GradingModule(L.LightningModule):
 
         Augmentation and dropout draw from a state that depends on seed and step only: a resumed run equals an unbroken one.
         """
-        generator = torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
-        images = augmented(batch, self.config, size=self.config.input.size_at(self.current_epoch), generator=generator)
+        seed, size = self.config.seed * 1_000_003 + self.global_step, self.config.input.size_at(self.current_epoch)
+        generator = torch.manual_seed(seed)
+        images = augmented(batch, self.config, size=size, generator=generator, share=self.share)
         targets = [cast("Criterion", c).targets(labels) for c, labels in zip(self.criteria, batch.labels.unbind(dim=1), strict=True)]
         if batch.taught is not None:
             targets.append(batch.taught)
         images, targets = mix(images, targets, self.config.augment, generator=generator)
+        if not self.share.first:
+            torch.manual_seed(seed + (self.share.rank << 32))  # or every process would drop the same features
         outputs = self.net.outputs(images.contiguous(memory_format=torch.channels_last))
         loss = torch.stack([c(out, target) for c, out, target in zip(self.criteria, outputs, targets, strict=False)]).sum()
         if batch.taught is not None:
             distil = self.config.distil
             loss = (1 - distil.weight) * loss + distil.weight * imitation(self.net.kind.logits(outputs[0].float()), targets[-1], distil)
-        self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(images))
+        self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(images), sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -71,14 +76,16 @@ class GradingModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log accuracy, QWK, MAE and NLL of the split: of the first task as ``val_accuracy``, of another as ``val_TASK_accuracy``."""
-        target = torch.cat([labels for _, labels in self._outputs])  # (N, T)
+        rows = len(self.trainer.val_dataloaders.dataset)
+        target = gathered(torch.cat([labels for _, labels in self._outputs]), rows=rows)  # (N, T)
         for i, task in enumerate(self.config.tasks):
-            logits, known = torch.cat([o[i] for o, _ in self._outputs]).double(), target[:, i] >= 0
+            logits, known = gathered(torch.cat([o[i] for o, _ in self._outputs]), rows=rows).double(), target[:, i] >= 0
             if not torch.isfinite(logits).all():
                 raise DataError("the network answers with values that are no numbers. Try a lower learning rate (optim.lr).")
             measured = validation_metrics(logits[known].softmax(dim=1).numpy(), target[known, i].numpy())
             for name, value in measured.items():
-                self.log(f"val_{name}" if i == 0 else f"val_{task}_{name}", value, prog_bar=i == 0 and name in {"accuracy", "qwk"})
+                shown = i == 0 and name in {"accuracy", "qwk"}
+                self.log(f"val_{name}" if i == 0 else f"val_{task}_{name}", value, prog_bar=shown, sync_dist=True)
         self._outputs.clear()
 
     def configure_optimizers(self) -> Any:
@@ -108,11 +115,11 @@ class GradingModule(L.LightningModule):
         return min(1.0, (step + 1) / max(1.0, warmup)) * decay
 
 
-def augmented(batch: Batch, config: Config, *, size: int, generator: torch.Generator) -> Tensor:
+def augmented(batch: Batch, config: Config, *, size: int, generator: torch.Generator, share: Share = ALONE) -> Tensor:
     """Return what the network sees of a batch of whole boxes, (N, 1, size, size), each class changed as much as the recipe says."""
     factors = [config.augment.per_class.get(label, 1.0) for label in TASKS[config.task].labels]
-    strength = torch.tensor([*factors, 1.0])[batch.labels[:, 0].cpu()]  # a missing label, -1, takes the last
-    return augment(batch.images, config.augment, config.input.geometry, size=size, generator=generator, strength=strength)
+    strength = config.augment.strength * torch.tensor([*factors, 1.0])[batch.labels[:, 0].cpu()]  # a missing label, -1, takes the last
+    return augment(batch.images, config.augment, config.input.geometry, size=size, generator=generator, strength=strength, share=share)
 
 
 def validation_metrics(probabilities: NDArray[np.float64], target: NDArray[np.int64]) -> dict[str, float]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -12,26 +10,24 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, ProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.memory import is_oom_error
-from safetensors.torch import save_file
 
 from kneexray import provenance
 from kneexray.bundle import Bundle
 from kneexray.datasets import manifest as manifests
 from kneexray.datasets.manifest import Manifest
 from kneexray.errors import ConfigError
-from kneexray.train import data, distil, imbalance, labels
+from kneexray.train import data, distil, imbalance, labels, run_folder
 from kneexray.train.callbacks import JsonLines, StopOnNonFinite, moving_average
-from kneexray.train.config import Config, validate
+from kneexray.train.config import LAST, Config
 from kneexray.train.curves import read_metrics, write_curves
 from kneexray.train.labels import Labelled
 from kneexray.train.module import GradingModule
-from kneexray.train.start import TRAINED, load_starting_point
-
-CONFIG, DATA, IDENTITY = "config.json", "data.csv", "data.json"
-METRICS, RECORD = "metrics.jsonl", "manifest.json"
+from kneexray.train.processes import Share, Shared, dealt, first_goes_ahead, joined, layout
+from kneexray.train.run_folder import METRICS, RECORD
+from kneexray.train.start import TRAINED, StartingPoint, load_starting_point
 
 
 def train(
@@ -42,11 +38,12 @@ def train(
     command: Sequence[str],
     also: Sequence[Manifest] = (),
     resume: bool = False,
-    progress: bool = True,
+    callbacks: Sequence[L.Callback] = (),
 ) -> dict[str, Any]:
     """Train as ``config`` says on ``manifest``'s splits ``train`` and ``val``; return the run's manifest.
 
-    ``also`` holds the manifests of the tasks ``config.also``, made from the same place as ``manifest``.
+    ``also`` holds the manifests of the tasks ``config.also``, made from the same place as ``manifest``. ``callbacks`` watch the run: a
+    progress bar, a tuner. Started by ``torchrun``, the processes train one network together.
 
     The folder ``out`` then holds ``config.json``, ``data.csv``, ``metrics.jsonl``, ``curves.png``, ``tensorboard/``,
     ``checkpoints/``, the chosen epoch's averaged weights as ``model.safetensors``, and ``manifest.json``.
@@ -64,26 +61,32 @@ def train(
         "root": str(manifest.root),
         "teachers": {t.card.model_id: t.card.sha256 for t in teachers},
     }
+    chosen = config.select.monitor != LAST
     checkpoint = ModelCheckpoint(
-        folder / "checkpoints",
+        folder / run_folder.CHECKPOINTS,
         filename="best",
-        monitor=config.select.monitor,
-        mode=_mode(config),
+        monitor=config.select.monitor if chosen else None,
+        mode=run_folder.mode(config),
         save_last=True,
         enable_version_counter=False,
     )
-    with torch.random.fork_rng():  # the caller's random state is left as it was
+    with joined() as share, torch.random.fork_rng():  # the caller's random state is left as it was
         torch.manual_seed(config.seed)
         fit, judge = (labels.collect(tasks, split) for split in ("train", "val"))
         sampler = imbalance.EpochShuffle(fit.strata(), seed=config.seed, sampling=config.imbalance.sampling)
-        steps = len(sampler) // min(config.optim.batch_size, len(sampler))
-        module = GradingModule(config, counts=fit.counts([len(m.task.labels) for m in tasks]), steps_per_epoch=steps)
+        size = share.batch_size(config.optim.batch_size, images=len(sampler))
+        steps = len(sampler) // size
+        module = GradingModule(config, counts=fit.counts([len(m.task.labels) for m in tasks]), steps_per_epoch=steps, share=share)
         start = load_starting_point(module.net, config.model)
-        last = _prepare_folder(folder, config, everything, identity, resume=resume)  # nothing is written for a recipe that cannot be
-        loaders = _loaders(config, everything, fit, judge, teachers, sampler, folder / "cache")
-        trainer = _trainer(config, folder, checkpoint, steps_per_epoch=steps, progress=progress)
+        with first_goes_ahead(share):
+            if share.first:  # nothing is written for a recipe that cannot be
+                run_folder.begin(folder, config, everything, identity, resume=resume)
+            loaders = _loaders(
+                config, everything, fit, judge, teachers, Shared(sampler, batch_size=size, share=share), run_folder.cache(folder)
+            )
+        trainer = _trainer(config, folder, [checkpoint, *callbacks], steps_per_epoch=steps, share=share)
         try:
-            trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
+            trainer.fit(module, *loaders, ckpt_path=run_folder.checkpoint(folder), weights_only=True)
         except RuntimeError as error:
             if not (isinstance(error, torch.OutOfMemoryError) or is_oom_error(error)):
                 raise
@@ -91,21 +94,34 @@ def train(
             raise ConfigError(
                 f"out of memory at batch_size {config.optim.batch_size}. Try --set optim.batch_size={smaller}, or a smaller input.size."
             ) from error
-    _write_weights(Path(checkpoint.best_model_path), folder / TRAINED)
+        environment = provenance.environment(device=str(trainer.strategy.root_device)) | {"processes": share.world}
+        with first_goes_ahead(share):
+            if share.first:
+                run_folder.write_weights(Path(checkpoint.best_model_path), folder / TRAINED)
+                inputs = {str(manifest.root): everything.digest(), **{str(t.folder): t.card.sha256 for t in teachers}}
+                outputs = _outputs(config, folder, start) | {"split_quality": everything.split_quality}
+                record = provenance.run_manifest(
+                    command=command,
+                    config=config.model_dump(mode="json"),
+                    inputs=inputs,
+                    outputs=outputs,
+                    started=started,
+                    finished=datetime.now(UTC),
+                    environment=environment,
+                )
+                provenance.write_manifest(folder / RECORD, record)
+    return run_folder.read_record(folder)
+
+
+def _outputs(config: Config, folder: Path, start: StartingPoint) -> dict[str, Any]:
+    """Draw the learning curves; return what the run's manifest holds of them."""
     history = read_metrics(folder / METRICS)
     write_curves(history, folder / "curves.png")
-    best = max(history, key=lambda row: row[config.select.monitor] * (1 if _mode(config) == "max" else -1))
-    record = provenance.run_manifest(
-        command=command,
-        config=config.model_dump(mode="json"),
-        inputs={str(manifest.root): everything.digest(), **{str(t.folder): t.card.sha256 for t in teachers}},
-        outputs={"epochs": len(history), "best": best, "starting_point": asdict(start), "split_quality": everything.split_quality},
-        started=started,
-        finished=datetime.now(UTC),
-        environment=provenance.environment(device=str(trainer.strategy.root_device)),
-    )
-    provenance.write_manifest(folder / RECORD, record)
-    return record
+    best = history[-1]
+    if config.select.monitor != LAST:
+        sign = 1 if run_folder.mode(config) == "max" else -1
+        best = max(history, key=lambda row: row[config.select.monitor] * sign)
+    return {"epochs": len(history), "best": best, "starting_point": asdict(start)}
 
 
 def check(config: Config, tasks: Sequence[Manifest]) -> None:
@@ -117,54 +133,13 @@ def check(config: Config, tasks: Sequence[Manifest]) -> None:
     labels.check_splits(tasks)
 
 
-def load_config(run: str | Path) -> Config:
-    """Return the resolved recipe of a run folder."""
-    path = Path(run) / CONFIG
-    if not path.is_file():
-        raise ConfigError(f"{run}: is no run folder ({CONFIG} is missing). Give the --out of a 'kneexray train'.")
-    return validate(json.loads(path.read_text(encoding="utf-8")), where=str(path))
-
-
-def _mode(config: Config) -> str:
-    return "min" if config.select.monitor in {"val_nll", "val_mae"} else "max"
-
-
-def _prepare_folder(folder: Path, config: Config, manifest: Manifest, identity: dict[str, Any], *, resume: bool) -> Path | None:
-    last = folder / "checkpoints" / "last.ckpt"
-    if resume and last.exists():
-        before = load_config(folder)
-        if before != config:
-            old, new = before.model_dump(), config.model_dump()
-            changed = [f"{k}.{s}" for k in old if isinstance(old[k], dict) for s in old[k] if old[k][s] != new[k][s]]
-            changed += [k for k in old if not isinstance(old[k], dict) and old[k] != new[k]]
-            raise ConfigError(
-                f"{folder}: cannot resume, the recipe differs in {', '.join(changed)}. "
-                f"Resume with the same recipe, or train into another folder."
-            )
-        began = {"teachers": {}} | json.loads((folder / IDENTITY).read_text(encoding="utf-8"))
-        for what, key in (("data", "digest"), ("teachers", "teachers")):
-            if began[key] != identity[key]:
-                raise ConfigError(
-                    f"{folder}: cannot resume, the {what} differ from those that the run began with. Train into another folder."
-                )
-        return last
-    if last.exists():
-        raise ConfigError(f"{folder}: already holds a run. Go on with --resume, or choose another --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(config.model_dump_json(indent=2), encoding="utf-8")
-    (folder / IDENTITY).write_text(json.dumps(identity), encoding="utf-8")
-    manifests.write(manifest, folder / DATA)
-    (folder / METRICS).unlink(missing_ok=True)
-    return None
-
-
 def _loaders(
     config: Config,
     manifest: Manifest,
     fit: Labelled,
     judge: Labelled,
     teachers: Sequence[Bundle],
-    sampler: imbalance.EpochShuffle,
+    sampler: Shared,
     cache: Path,
 ) -> tuple[Any, Any]:
     geometry = config.input.geometry
@@ -173,32 +148,38 @@ def _loaders(
     taught = None
     if teachers:
         taught = distil.soften(distil.teacher_logits(teachers, manifest, fit.examples, folder=cache), config.distil)
-    size = min(config.optim.batch_size, len(sampler))
+    size = len(sampler.rows)
     return (
         data.loader(data.Knees(seen, fit.labels, taught=taught), batch_size=size, sampler=sampler, drop_last=True),
-        data.loader(data.Knees(exact, judge.labels), batch_size=2 * size),
+        data.loader(data.Knees(exact, judge.labels), batch_size=2 * size, sampler=dealt(len(judge.labels), sampler.share)),
     )
 
 
-def _trainer(config: Config, folder: Path, checkpoint: ModelCheckpoint, *, steps_per_epoch: int, progress: bool) -> L.Trainer:
+def _trainer(config: Config, folder: Path, watchers: Sequence[L.Callback], *, steps_per_epoch: int, share: Share) -> L.Trainer:
     cuda = torch.cuda.is_available()
     precision = {"auto": "bf16-mixed" if cuda else "32-true", "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[
         config.optim.precision
     ]
     callbacks: list[L.Callback] = [
-        checkpoint,
-        EarlyStopping(config.select.monitor, mode=_mode(config), patience=config.select.patience, check_finite=False),
+        *([WeightAveraging(avg_fn=moving_average(config.optim.average))] if config.optim.average else []),
         LearningRateMonitor("step"),
         JsonLines(folder / METRICS),
         StopOnNonFinite(folder),
+        *watchers,
     ]
-    if config.optim.average:
-        callbacks.insert(0, WeightAveraging(avg_fn=moving_average(config.optim.average)))
-    if progress:
-        callbacks.append(RichProgressBar())
+    if config.select.monitor != LAST:
+        patience = config.select.patience
+        callbacks.append(EarlyStopping(config.select.monitor, mode=run_folder.mode(config), patience=patience, check_finite=False))
+    progress = any(isinstance(callback, ProgressBar) for callback in watchers)
+    devices, nodes = layout(share)
     return L.Trainer(
         default_root_dir=folder,
         accelerator="auto",
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if share.world > 1 else "auto",
+        sync_batchnorm=cuda and share.world > 1,
+        use_distributed_sampler=False,
         precision=precision,
         max_epochs=config.optim.epochs,
         gradient_clip_val=config.optim.clip or None,
@@ -209,10 +190,3 @@ def _trainer(config: Config, folder: Path, checkpoint: ModelCheckpoint, *, steps
         enable_progress_bar=progress,
         enable_model_summary=progress,
     )
-
-
-def _write_weights(checkpoint: Path, path: Path) -> None:
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    partial = path.with_suffix(f".{os.getpid()}")
-    save_file({k.removeprefix("net."): v.contiguous() for k, v in state.items() if k.startswith("net.")}, partial)
-    partial.replace(path)

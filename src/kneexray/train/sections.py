@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kneexray.preprocess import Geometry
 
@@ -35,8 +35,8 @@ class ModelConfig(Section):
 
     ``backbone`` is any timm name, or ``cnn`` for the one that ``[model.cnn]`` describes; ``out_index`` cuts it after that stage (None:
     the whole backbone). ``weights`` lists starting points in order of preference, the first that is there is taken: a safetensors file
-    in timm's naming, a finished run's folder (the same network, head and all), ``timm`` or ``timm:TAG`` (a hub must be reachable), or
-    ``none``. ``freeze`` is how many stages, from the input on,
+    in timm's naming, a finished run's folder (the whole network, or its backbone alone where the head is another), ``timm`` or
+    ``timm:TAG`` (a hub must be reachable), or ``none``. ``freeze`` is how many stages, from the input on,
     keep those weights and their batch-norm statistics, or ``backbone``. ``hidden`` layers and ``flatten`` pooling leave no class map.
     """
 
@@ -59,6 +59,7 @@ class InputConfig(Section):
     ``progressive`` lists (first epoch, size), to train at smaller sizes first.
     """
 
+    region: Literal["knee", "cartilage"] = "knee"
     size: Annotated[int, Field(ge=32, le=1024)] = 224
     zoom: Annotated[float, Field(gt=0.2, le=2)] = 0.92
     shift_y: Annotated[float, Field(ge=-0.5, le=0.5)] = 0.02
@@ -67,7 +68,7 @@ class InputConfig(Section):
     @property
     def geometry(self) -> Geometry:
         """What the model sees of a knee."""
-        return Geometry(size=self.size, zoom=self.zoom, shift_y=self.shift_y)
+        return Geometry(size=self.size, zoom=self.zoom, shift_y=self.shift_y, region=self.region)
 
     def size_at(self, epoch: int) -> int:
         """Return the input size that ``epoch`` trains at."""
@@ -84,9 +85,11 @@ class AugmentConfig(Section):
     ones too and cannot confuse the two sides of a patient. ``mixup`` and ``cutmix`` are the alpha of the Beta distribution that the
     share of the second image comes from; where both are given, each batch gets one of them.
 
-    ``per_class`` maps labels to a factor on all of these but ``flip``, ``mixup`` and ``cutmix``: rare classes can be given more.
+    ``strength`` is a factor on all of these but ``flip``, ``mixup`` and ``cutmix``, and ``per_class`` maps labels to a further one: rare
+    classes can be given more.
     """
 
+    strength: Spread = 1.0
     flip: Share = 0.5
     rotate: Annotated[float, Field(ge=0, le=45)] = 10.0
     zoom: Share = 0.12
@@ -157,7 +160,47 @@ class OptimConfig(Section):
 
 
 class SelectConfig(Section):
-    """Which epoch is kept, by what on the validation split; ``patience`` epochs without a better one stop the run."""
+    """Which epoch is kept, by what on the validation split; ``patience`` epochs without a better one stop the run.
 
-    monitor: Literal["val_accuracy", "val_qwk", "val_nll", "val_mae"] = "val_qwk"
+    ``last`` keeps the last epoch: the validation split then chooses nothing and stays an honest judge.
+    """
+
+    monitor: Literal["val_accuracy", "val_qwk", "val_nll", "val_mae", "last"] = "val_qwk"
     patience: Count = 10
+
+
+class Range(Section):
+    """Numbers from ``low`` to ``high``, whole ones where both are; ``log``: as likely in each octave."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.low >= self.high or (self.log and self.low <= 0):
+            raise ValueError(f"from {self.low:g} to {self.high:g} is no range{' of a logarithmic scale' if self.log else ''}")
+        return self
+
+
+Choice = int | float | bool | str
+SPACE: dict[str, Range | tuple[Choice, ...]] = {
+    "optim.lr": Range(low=3e-5, high=3e-3, log=True),
+    "optim.batch_size": (16, 32, 64),
+    "optim.layer_decay": Range(low=0.5, high=1.0),
+    "model.freeze": (0, 1, 2),
+    "model.drop_rate": Range(low=0.0, high=0.6),
+    "loss.name": ("cross_entropy", "soft_ordinal", "focal"),
+    "augment.strength": Range(low=0.3, high=2.0),
+}
+
+
+class TuneConfig(Section):
+    """What ``kneexray tune`` tries: a key of the recipe to a range ``{low, high, log}`` or a list of choices.
+
+    The first ``startup`` trials draw at random, and none is given up before so many are through, nor in its first ``patience`` epochs.
+    """
+
+    space: Annotated[dict[str, Range | tuple[Choice, ...]], Field(min_length=1)] = SPACE
+    startup: Count = 8
+    patience: Count = 2

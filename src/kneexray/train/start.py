@@ -18,6 +18,8 @@ from kneexray.train.backbone import cut_name
 from kneexray.train.config import ModelConfig
 from kneexray.train.models import GradingNet
 
+BACKBONE = "backbone.net."
+"""How the names of a backbone's tensors begin in a run's weights."""
 TRAINED = "model.safetensors"
 """A finished run's weights, in its folder."""
 
@@ -55,14 +57,17 @@ def load_starting_point(net: GradingNet, config: ModelConfig) -> StartingPoint:
 
 
 def _go_on_from(net: GradingNet, path: Path, config: ModelConfig) -> StartingPoint:
-    """Load a finished run's whole network, head and all."""
+    """Load a finished run's whole network, head and all; its backbone alone where the rest is not the same: another task, say."""
     state = _read_safetensors(path)
     here = net.state_dict()
-    strange = sorted(state.keys() ^ here.keys()) or [key for key, value in state.items() if value.shape != here[key].shape]
-    if strange:
-        raise ConfigError(f"model.weights: {path.parent} holds another network ({strange[0]} differs). Give the run of the same model.")
-    net.load_state_dict(state)
-    return StartingPoint(f"run {path.parent.name}", hashlib.sha256(path.read_bytes()).hexdigest(), config.weights_licence)
+    if {key: value.shape for key, value in state.items()} == {key: value.shape for key, value in here.items()}:
+        net.load_state_dict(state)
+        taken = f"run {path.parent.name}"
+    else:
+        backbone = {key.removeprefix(BACKBONE): value for key, value in state.items() if key.startswith(BACKBONE)}
+        _load_state(net, backbone, origin=str(path.parent))
+        taken = f"backbone of run {path.parent.name}"
+    return StartingPoint(taken, hashlib.sha256(path.read_bytes()).hexdigest(), config.weights_licence)
 
 
 def _from_hub(net: GradingNet, config: ModelConfig, name: str) -> StartingPoint:

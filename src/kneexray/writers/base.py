@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from unicodedata import normalize
 
 if TYPE_CHECKING:  # the table of writers is read where neither numpy nor Pillow is needed
-    from kneexray.types import FilmResult, Knee, Prediction, Rejection
+    from kneexray.types import Change, FilmResult, Knee, Prediction, Rejection
     from kneexray.writers.pictures import Album
 
 DISCLAIMER = "For research use. Not a medical device."
@@ -82,13 +82,32 @@ def prediction_record(prediction: Prediction, *, heatmap_path: str | None) -> di
     """Return a prediction as JSON has it, wherever it is written: ``predictions.json``, the API, the rows of the CSV.
 
     ``heatmap_path`` is where its picture is, relative to the output folder, or None. Warnings are those of the film, the knee and
-    the prediction together.
+    the prediction together. A ``change`` is one since an earlier film of the knee, of the expected grade or of a length; None without.
     """
     knee = prediction.knee
+    change = None
+    if prediction.change is not None and prediction.earlier is not None:
+        change = _change_record(prediction.change) | {"probabilities_before": prediction.earlier.tolist()}
     return {
         "file": prediction.source,
         "sop_instance_uid": knee.radiograph.sop_instance_uid,
-        "knee": {"side": knee.side, "box": [float(edge) for edge in knee.box], "mirrored": knee.mirrored, "score": float(knee.score)},
+        "knee": {
+            "side": knee.side,
+            "box": [float(edge) for edge in knee.box],
+            "mirrored": knee.mirrored,
+            "score": float(knee.score),
+            "measurements": [
+                {
+                    "name": length.name,
+                    "value": float(length.value),
+                    "unit": length.unit,
+                    "line": list(length.line) if length.line else None,
+                    "change": _change_record(length.change) if length.change else None,
+                }
+                for length in knee.measurements
+            ],
+            "pixel_spacing_source": knee.radiograph.pixel_spacing_source,
+        },
         "task": prediction.task,
         "grade": int(prediction.grade),
         "label": prediction.label,
@@ -96,9 +115,20 @@ def prediction_record(prediction: Prediction, *, heatmap_path: str | None) -> di
         "probabilities": prediction.probabilities.tolist(),
         "prediction_set": [int(grade) for grade in prediction.prediction_set],
         "coverage": float(prediction.coverage),
+        "change": change,
         "heatmap": heatmap_path,
         "warnings": all_warnings(prediction),
         "model_id": prediction.model_id,
+    }
+
+
+def _change_record(change: Change) -> dict[str, Any]:
+    return {
+        "days": change.days,
+        "before": float(change.before),
+        "now": float(change.now),
+        "noise": change.noise,
+        "exceeds_noise": change.exceeds_noise,
     }
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from kneexray.types import Prediction
+from kneexray.types import Knee, Prediction
 from kneexray.writers import words
 from kneexray.writers.base import all_warnings
-from kneexray.writers.pictures import Album, data_uri, knee_jpeg, layer_png
+from kneexray.writers.film import joint_lines
+from kneexray.writers.pictures import SIZE, Album, data_uri, knee_jpeg, layer_png
 
 STEPS = 5
 """Colours of grades in the style sheet, ``g0`` (low) to ``g4``."""
@@ -30,6 +31,7 @@ def knee_card(predictions: Sequence[Prediction], *, album: Album) -> str:
         + _reading(prediction, asked=asked)
         for prediction in predictions
     )
+    readings += _lengths(first.knee)
     warnings = list(dict.fromkeys(warning for prediction in predictions for warning in all_warnings(prediction)))
     notes = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
     return (
@@ -45,7 +47,29 @@ def _picture(prediction: Prediction, *, bone: str, side: str) -> str:
     if prediction.heatmap is not None:
         heat = f'<img class="heat" alt="" src="{data_uri(layer_png(prediction.heatmap), kind="png")}">'
         what += f", with the regions that raised the score of {words.display(prediction, prediction.grade)}"
-    return f'<figure><img class="bone" alt="{escape(what)}" src="{bone}">{heat}</figure>\n'
+    return f'<figure><img class="bone" alt="{escape(what)}" src="{bone}">{heat}{_joint(prediction.knee)}</figure>\n'
+
+
+def _joint(knee: Knee) -> str:
+    """Return the margins of the joint space, and the lines that its widths were taken on, as a drawing over the picture of the knee."""
+    drawn = "".join(f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>' for points in joint_lines(knee, size=SIZE))
+    return f'<svg class="joint" viewBox="0 0 {SIZE} {SIZE}" aria-hidden="true">{drawn}</svg>' if drawn else ""
+
+
+def _lengths(knee: Knee) -> str:
+    rows = [(name.removeprefix(f"{words.LENGTH}, ").capitalize(), value) for name, value in words.lengths(knee)]
+    note = words.plane(knee)
+    if not rows:
+        return ""
+    return (
+        f'<section class="reading"><p class="task">{words.LENGTH}</p>\n{_facts(rows)}'
+        + (f'<p class="plane">{escape(note)}</p>' if note else "")
+        + "</section>\n"
+    )
+
+
+def _facts(rows: Sequence[tuple[str, str]]) -> str:
+    return '<dl class="facts">' + "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in rows) + "</dl>"
 
 
 def _reading(prediction: Prediction, *, asked: set[str]) -> str:
@@ -53,20 +77,20 @@ def _reading(prediction: Prediction, *, asked: set[str]) -> str:
     rows = "".join(_bar(prediction, grade, float(probability)) for grade, probability in enumerate(prediction.probabilities))
     facts = [(f"{prediction.coverage * 100:g} % prediction set", words.set_in_words(prediction))]
     facts += [(words.title(name), words.percent(probability)) for name, probability in words.derived(prediction) if name not in asked]
+    facts += words.grade_changed(prediction)
     return (
         f'<section class="reading"><p class="task">{escape(words.title(prediction.task))}</p>\n'
         f"<h3>{escape(words.display(prediction, prediction.grade))}</h3>"
         + (f'<p class="meaning">{escape(meaning)}</p>' if meaning else "")
-        + f'\n<table class="bars"><tbody>{rows}</tbody></table>\n<dl class="facts">'
-        + "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
-        + "</dl></section>\n"
+        + f'\n<table class="bars"><tbody>{rows}</tbody></table>\n{_facts(facts)}</section>\n'
     )
 
 
 def _bar(prediction: Prediction, grade: int, probability: float) -> str:
+    was = f'<td class="was">was {words.percent(float(prediction.earlier[grade]))}</td>' if prediction.earlier is not None else ""
     kinds = ["top"] * (grade == prediction.grade) + ["in"] * (grade in prediction.prediction_set)
     return (
         f'<tr class="{" ".join(kinds)}"><th scope="row">{escape(words.display(prediction, grade))}</th>'
         f'<td class="bar"><i class="g{step(grade, len(prediction.labels))}" style="width:{probability * 100:.1f}%"></i></td>'
-        f"<td>{words.percent(probability)}</td></tr>"
+        f"<td>{words.percent(probability)}</td>{was}</tr>"
     )

@@ -26,14 +26,14 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRLittleEndian, UID_dictionary
 
 from kneexray import __version__
-from kneexray.types import DicomContext, FilmResult
+from kneexray.read.dicom_attributes import OWN_MODEL as NAME
+from kneexray.types import Change, DicomContext, FilmResult
 from kneexray.writers.base import NO_FACTS, RunFacts, Writer, film_stem, prediction_record, rejection_record
 from kneexray.writers.output import OutputFile
 
 if TYPE_CHECKING:
     from kneexray.writers.pictures import Album
 
-NAME = "KneeXRay"
 _NAMESPACE = UUID("6d0c6a3e-3f7b-5b1e-9a36-0d5b6c1f2a77")
 _REQUIRED = (  # of type 2: there, if empty (PS3.3 C.7.1.1, C.7.2.1)
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
@@ -170,17 +170,22 @@ def _answers(result: FilmResult) -> str:
     records: list[dict[str, Any]] = []
     for prediction in result.predictions:
         knee = prediction.knee
-        lengths = [[length.name, f"{length.value:.3f}", length.unit] for length in knee.measurements]
+        lengths = [[length.name, f"{length.value:.3f}", length.unit, _change(length.change)] for length in knee.measurements]
         records.append(
             prediction_record(prediction, heatmap_path=None)
             | {
                 "probabilities": [f"{probability:.3f}" for probability in prediction.probabilities],
                 "knee": [knee.side, [f"{edge:.1f}" for edge in knee.box], lengths],
+                "change": _change(prediction.change),
                 "heatmap": prediction.heatmap is not None,
             }
         )
     records += [dict(rejection_record(rejection)) for rejection in result.rejections]
     return json.dumps([{key: value for key, value in record.items() if key != "file"} for record in records])
+
+
+def _change(change: Change | None) -> list[str] | None:
+    return [f"{number:.3f}" for number in (change.days, change.before, change.now, change.noise or 0)] if change else None
 
 
 def _encoded(dataset: Dataset) -> bytes:

@@ -16,7 +16,7 @@ from kneexray.types import DicomContext, FilmResult, Knee, Prediction
 from kneexray.writers import words
 from kneexray.writers.base import DISCLAIMER, all_warnings, by_knee
 from kneexray.writers.dicom_object import DicomWriter, copy_lossiness, source_reference
-from kneexray.writers.film import BOX, draw_boxes, film_picture, font_file, heated, scaled
+from kneexray.writers.film import BOX, draw_boxes, draw_joint, film_picture, font_file, heated, scaled
 
 if TYPE_CHECKING:
     from kneexray.writers.pictures import Album
@@ -64,6 +64,8 @@ def annotated(knees: dict[Knee, list[Prediction]]) -> NDArray[np.uint8]:
     image = Image.fromarray(heated(film, [predictions[0] for predictions in knees.values()], scale=scale))
     draw_boxes(image, list(knees), scale=scale, stroke=3)
     for knee, predictions in knees.items():
+        x0, y0, x1, _ = scaled(knee, scale=scale)
+        draw_joint(image, knee, at=(x0, y0), size=round(x1 - x0), stroke=2)
         _tag(image, knee, predictions[0], scale=scale)
     lines = [line for knee, predictions in knees.items() for line in _said(knee, predictions)]
     models = dict.fromkeys(prediction.model_id for predictions in knees.values() for prediction in predictions)
@@ -90,7 +92,9 @@ def _said(knee: Knee, predictions: Sequence[Prediction]) -> Iterator[str]:
             f"{side}. {words.title(prediction.task)}: {words.display(prediction, prediction.grade)} ({probability}), "
             f"{prediction.coverage * 100:g} % prediction set {words.set_in_words(prediction)}"
         )
-    yield from (f"{side}. {name}: {value}" for name, value in map(words.measured, knee.measurements))
+    for rows in (*map(words.grade_changed, predictions), words.lengths(knee)):
+        if rows:
+            yield f"{side}. {'; '.join(f'{name}: {value}' for name, value in rows)}"
     yield from dict.fromkeys(f"{side}. Warning: {warning}" for prediction in predictions for warning in all_warnings(prediction))
 
 

@@ -18,11 +18,12 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ComprehensiveSRStorage
 
 from kneexray import __version__
+from kneexray.read.dicom_attributes import OWN_MODEL as NAME
 from kneexray.tasks import MEASUREMENTS, TASKS, Code
-from kneexray.types import DicomContext, FilmResult, Knee, Prediction, Rejection
+from kneexray.types import Change, DicomContext, FilmResult, Knee, Prediction, Rejection
 from kneexray.writers import words
 from kneexray.writers.base import DISCLAIMER, all_warnings, by_knee
-from kneexray.writers.dicom_object import NAME, DicomWriter, derived_uid, plain, source_reference, text_of
+from kneexray.writers.dicom_object import DicomWriter, derived_uid, plain, source_reference, text_of
 
 if TYPE_CHECKING:
     from kneexray.writers.pictures import Album
@@ -33,6 +34,9 @@ SIDES: MappingProxyType[str | None, Code] = MappingProxyType({"R": Code("2402800
 REPORTED = Code("363679005", "SCT", "Imaging procedure")  # CID 100 has nothing closer to a radiograph
 COVERAGE = Code("SET-COVERAGE", SCHEME, "Coverage of the prediction sets")
 REFUSED = Code("REFUSED", SCHEME, "Image was not graded")
+DAYS = Code("DAYS-SINCE", SCHEME, "Days since the earlier film")
+YES, NO = Code("373066001", "SCT", "Yes"), Code("373067005", "SCT", "No")
+UNITS = MappingProxyType({"1": codes.UCUM.NoUnits, "mm": codes.UCUM.Millimeter, "d": codes.UCUM.Day})
 
 
 class FileWriter(DicomWriter):
@@ -86,8 +90,16 @@ class FileWriter(DicomWriter):
         evaluations = [evaluation for prediction in predictions for evaluation in _evaluations(prediction, asked=asked)]
         numbers = [number for prediction in predictions for number in _probabilities(prediction)]
         numbers.append(_number(COVERAGE, first.coverage))
+        changes = [(TASKS[p.task].concept, p.change, "1") for p in predictions]
         if lengths:
             numbers += [_number(MEASUREMENTS[m.name].code, m.value, unit=m.unit) for m in knee.measurements]
+            changes += [(MEASUREMENTS[m.name].code, m.change, m.unit) for m in knee.measurements]
+        for code, change, unit in changes:
+            if change is not None:
+                numbers += _change_numbers(code, change, unit=unit)
+                evaluations += _change_evaluations(code, change)
+        if days := {change.days for _, change, _ in changes if change is not None}:
+            numbers.append(_number(DAYS, days.pop(), unit="d"))
         digest = self._run.models.get(first.model_id, {}).get("SHA-256")
         film = source_reference(context, frame=knee.radiograph.frame)
         return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
@@ -135,6 +147,19 @@ def _probabilities(prediction: Prediction) -> Iterator[sr.Measurement]:
         yield _number(name, float(probability))
 
 
+def _change_numbers(code: Code, change: Change, *, unit: str) -> Iterator[sr.Measurement]:
+    """Yield difference and noise of a change of what ``code`` names; of a task that is its expected grade."""
+    yield _number(Code(f"{code.value}-CHANGE", SCHEME, f"Change: {code.meaning}"), change.difference, unit=unit)
+    if change.noise is not None:
+        yield _number(Code(f"{code.value}-NOISE", SCHEME, f"Repeat noise: {code.meaning}"), change.noise, unit=unit)
+
+
+def _change_evaluations(code: Code, change: Change) -> Iterator[sr.QualitativeEvaluation]:
+    if change.exceeds_noise is not None:
+        name = Code(f"{code.value}-CHANGED", SCHEME, f"Beyond noise: {code.meaning}")
+        yield _evaluation(name, YES if change.exceeds_noise else NO)
+
+
 def _refusal(rejection: Rejection, context: DicomContext) -> sr.MeasurementsAndQualitativeEvaluations:
     film = source_reference(context)
     reason = Code(rejection.reason.upper(), SCHEME, rejection.reason.replace("_", " "))
@@ -166,7 +191,7 @@ def _evaluation(name: Code, value: Code) -> sr.QualitativeEvaluation:
 
 
 def _number(name: Code, value: float, *, unit: str = "1") -> sr.Measurement:
-    return sr.Measurement(_concept(name), round(value, 4), codes.UCUM.Millimeter if unit == "mm" else codes.UCUM.NoUnits)
+    return sr.Measurement(_concept(name), round(value, 4), UNITS[unit])
 
 
 def _concept(code: Code) -> sr.CodedConcept:

@@ -16,7 +16,7 @@ from kneexray.types import Knee, Prediction
 from kneexray.writers import words
 from kneexray.writers.base import all_warnings
 from kneexray.writers.card import step
-from kneexray.writers.film import draw_boxes, fills_film, film_picture
+from kneexray.writers.film import draw_boxes, draw_joint, fills_film, film_picture
 from kneexray.writers.pdf_pen import (
     GRADES,
     GROOVE,
@@ -42,6 +42,7 @@ _HOW_TO_READ = (
     "says, on films like those the model was calibrated on.",
     "The heatmap shows what raised the score of the grade given, from a little (purple) to most (yellow). It is no outline of disease.",
 )
+_EARLIER = "A stroke across a bar is the probability on the earlier film. Noise is that of two films of a knee that did not change."
 
 
 def knee_page(pen: Pen, predictions: Sequence[Prediction], *, knees_of_film: Sequence[Knee]) -> None:
@@ -65,7 +66,7 @@ def _pictures(pen: Pen, predictions: Sequence[Prediction], *, knees_of_film: Seq
     """Draw film, knee and heatmap side by side, those that there are; return the y of their lower end."""
     knee = predictions[0].knee
     crop = crop_for_display(knee, size=_PIXELS)
-    panels = [(_jpeg(crop), "The knee")]
+    panels = [(_jpeg(_with_joint(crop, knee)), "The knee" if knee.joint_space is None else "The knee and its joint space")]
     if not fills_film(knee):
         panels.insert(0, (_film(knee, knees_of_film), "The film; this knee has the bold box" if len(knees_of_film) > 1 else "The film"))
     hot = next((prediction for prediction in predictions if prediction.heatmap is not None), None)
@@ -92,6 +93,12 @@ def _film(knee: Knee, knees: Sequence[Knee]) -> bytes:
     return _jpeg(np.asarray(image))
 
 
+def _with_joint(crop: NDArray[np.uint8], knee: Knee) -> NDArray[np.uint8]:
+    image = Image.fromarray(crop).convert("RGB")
+    draw_joint(image, knee, size=_PIXELS, stroke=2)
+    return np.asarray(image)
+
+
 def _scale(pen: Pen, x: float, y: float) -> None:
     for n, level in enumerate(range(0, 256, 17)):
         red, green, blue = colours()[level] / 255
@@ -112,10 +119,13 @@ def _reading(pen: Pen, x: float, y: float, prediction: Prediction, *, width: flo
             pen.box(left - 7, y - 0.5, 2.2, 14.2, INK)
         pen.box(left, y + 2, right - left, 8.5, GROOVE)
         pen.box(left, y + 2, max((right - left) * float(probability), 0.8), 8.5, GRADES[step(grade, len(prediction.labels))])
+        if prediction.earlier is not None:
+            pen.box(left + (right - left) * float(prediction.earlier[grade]) - 0.7, y + 0.5, 1.4, 11.5, INK)
         pen.text(x + width, y + 9, words.percent(float(probability)), bold=top, right=True)
         y += 13.7
     facts = [(f"{prediction.coverage * 100:g} % prediction set", words.set_in_words(prediction))]
     facts += [(words.title(name), words.percent(probability)) for name, probability in words.derived(prediction) if name not in asked]
+    facts += words.grade_changed(prediction)
     return _facts(pen, x, y + 6, facts, width=width)
 
 
@@ -133,7 +143,8 @@ def _measurements(pen: Pen, x: float, y: float, predictions: Sequence[Prediction
     if not knee.measurements:
         return y
     pen.text(x, y + 9, "Measurements", size=8.5, colour=QUIET)
-    return _facts(pen, x, y + 15, [words.measured(measurement) for measurement in knee.measurements], width=width) + 20
+    y = _facts(pen, x, y + 15, words.lengths(knee), width=width)
+    return pen.paragraph(x, y, words.plane(knee), width=width, size=7.5, colour=QUIET) + 20
 
 
 def _warnings(pen: Pen, x: float, y: float, predictions: Sequence[Prediction], width: float) -> float:
@@ -160,7 +171,8 @@ def _warnings(pen: Pen, x: float, y: float, predictions: Sequence[Prediction], w
 def _key(pen: Pen, x: float, y: float, predictions: Sequence[Prediction], width: float) -> float:
     pen.rule(y, x=x, right=x + width, colour=LINE)
     y += 4
-    for text in _HOW_TO_READ:
+    earlier = (_EARLIER,) * any(prediction.earlier is not None for prediction in predictions)
+    for text in (*_HOW_TO_READ, *earlier):
         y = pen.paragraph(x, y, text, width=width, size=7.5, colour=QUIET) + 3
     return y
 

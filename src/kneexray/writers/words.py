@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from kneexray.tasks import MEASUREMENTS, TASKS
-from kneexray.types import Measurement, Prediction
+from kneexray.types import Change, Knee, Measurement, Prediction
 
+LENGTH = "Joint space width"
+_MONTH = 30.44
 SIDES: MappingProxyType[str | None, str] = MappingProxyType({"R": "Right knee", "L": "Left knee", None: "Knee, side not stated"})
 
 
@@ -57,7 +59,64 @@ def derived(prediction: Prediction) -> list[tuple[str, float]]:
     ]
 
 
+def since(days: int) -> str:
+    """Return how long ago: ``12 days earlier``, ``14 months earlier``, ``3.5 years earlier``."""
+    if days < 2 * _MONTH:
+        return f"{days} day{'s' * (days != 1)} earlier"
+    return f"{days / _MONTH:.0f} months earlier" if days < 2 * 365 else f"{days / 365.25:.1f} years earlier"
+
+
+def grade_changed(prediction: Prediction) -> list[tuple[str, str]]:
+    """Return what changed in a grade since an earlier film, as rows of (name, value); none without one."""
+    change, before = prediction.change, prediction.earlier
+    if change is None or before is None:
+        return []
+    grade = int(before.argmax())
+    return [
+        (_capital(since(change.days)), f"{display(prediction, grade)} ({percent(float(before[grade]))})"),
+        ("Expected grade then and now", f"{change.before:.2f}, {change.now:.2f}"),
+        ("Change", _difference(change, digits=2)),
+    ]
+
+
+def lengths(knee: Knee) -> list[tuple[str, str]]:
+    """Return the lengths of a knee, each with what changed since an earlier film, as rows of (name, value)."""
+    rows = []
+    for length in knee.measurements:
+        rows.append(measured(length))
+        if length.change:
+            rows.append((_capital(since(length.change.days)), _length(length.change.before, length.unit)))
+            rows.append(("Change", _difference(length.change, digits=1 if length.unit == "mm" else 3, unit=length.unit)))
+    return rows
+
+
+def plane(knee: Knee) -> str:
+    """Return at which plane the lengths of a knee in mm were taken; empty where there are none."""
+    if not any(length.unit == "mm" for length in knee.measurements):
+        return ""
+    source = knee.radiograph.pixel_spacing_source
+    if source == "ImagerPixelSpacing":
+        return "Lengths are those at the detector (ImagerPixelSpacing); the knee itself is some percent smaller."
+    return f"Lengths go by the film's {source}, as it stands."
+
+
+def _difference(change: Change, *, digits: int, unit: str = "1") -> str:
+    """Return ``+0.62, beyond noise (0.41)``."""
+    mm = " mm" if unit == "mm" else ""
+    text = f"{change.difference:+.{digits}f}{mm}"
+    if change.noise is None:
+        return f"{text} (noise not measured)"
+    return f"{text}, {'beyond' if change.exceeds_noise else 'within'} noise ({change.noise:.{digits}f}{mm})"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _length(value: float, unit: str) -> str:
+    return f"{value:.1f} mm" if unit == "mm" else f"{value:.3f} of the condyles' width"
+
+
 def measured(measurement: Measurement) -> tuple[str, str]:
     """Return a length as people say it: (``Joint space width, medial``, ``4.2 mm`` or ``0.061 of the condyles' width``)."""
-    value = f"{measurement.value:.1f} mm" if measurement.unit == "mm" else f"{measurement.value:.3f} of the condyles' width"
-    return MEASUREMENTS[measurement.name].title, value
+    return MEASUREMENTS[measurement.name].title, _length(measurement.value, measurement.unit)

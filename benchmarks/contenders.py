@@ -1,0 +1,163 @@
+"""One contender of ``benchmarks/engines.py``, in a process of its own: how fast does it answer, and what does it take?
+
+    python benchmarks/contenders.py '{"contender": "onnxruntime", ...}'
+
+Prints one line of JSON. Needs nothing but its own engine, NumPy and Pillow, so that it runs in another virtual environment too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Answer = Callable[[np.ndarray], object]
+"""Grades grey images (N, S, S) uint8."""
+Folder = Callable[[Path], object]
+"""Grades the image files of a folder, one after the other."""
+
+
+def keras(spec: dict[str, Any]) -> tuple[Answer, Folder]:
+    """``model.predict`` one image at a time: how student projects do it. At batch 16 all at once."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(spec["threads"])
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    size, layers, classes = spec["size"], tf.keras.layers, 5
+    shape = (size, size, 3)
+    if spec["network"] == "small-cnn":
+        model = tf.keras.Sequential([layers.Input(shape)])
+        for width in (32, 64, 128):
+            model.add(layers.Conv2D(width, 3, padding="same", activation="relu"))
+            model.add(layers.MaxPooling2D())
+        for layer in (layers.Flatten(), layers.Dense(128, activation="relu"), layers.Dense(classes)):
+            model.add(layer)
+    else:
+        made = {"inception-v3": tf.keras.applications.InceptionV3, "densenet121": tf.keras.applications.DenseNet121}[spec["network"]]
+        model = made(weights=None, input_shape=shape, classes=classes)
+
+    def answer(images: np.ndarray) -> object:
+        return model.predict(np.repeat(images[..., None], 3, axis=3).astype(np.float32) / 255, verbose=0)
+
+    return answer, _files(answer, size)
+
+
+def torch_eager(spec: dict[str, Any], *, compiled: bool = False) -> tuple[Answer, Folder]:
+    """PyTorch as it stands."""
+    import torch
+    from student_networks import network
+
+    torch.set_num_threads(spec["threads"])
+    net = network(spec["network"], spec["size"])
+    run = torch.compile(net, dynamic=False) if compiled else net
+
+    def answer(images: np.ndarray) -> object:
+        with torch.inference_mode():
+            return run(torch.from_numpy(images[:, None].astype(np.float32) / 255)).numpy()
+
+    return answer, _files(answer, spec["size"])
+
+
+def torch_compile(spec: dict[str, Any]) -> tuple[Answer, Folder]:
+    """PyTorch, compiled; the compilation counts as cold start."""
+    return torch_eager(spec, compiled=True)
+
+
+def onnxruntime(spec: dict[str, Any]) -> tuple[Answer, Folder]:
+    """ONNX Runtime and nothing around it."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = spec["threads"]
+    session = ort.InferenceSession(spec["onnx"], options, providers=["CPUExecutionProvider"])
+    names = ["logits", "cam"] if spec["heatmap"] else ["logits"]
+
+    def answer(images: np.ndarray) -> object:
+        return session.run(names, {"image": images[:, None].astype(np.float32) / 255})
+
+    return answer, _files(answer, spec["size"])
+
+
+def openvino(spec: dict[str, Any]) -> tuple[Answer, Folder]:
+    """OpenVINO and nothing around it, in float32."""
+    import openvino as ov
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": spec["threads"], "NUM_STREAMS": 1}
+    request = ov.Core().compile_model(spec["onnx"], "CPU", settings).create_infer_request()
+
+    def answer(images: np.ndarray) -> object:
+        return request.infer({"image": images[:, None].astype(np.float32) / 255}, share_inputs=True)
+
+    return answer, _files(answer, spec["size"])
+
+
+def kneexray(spec: dict[str, Any]) -> tuple[Answer, Folder]:
+    """Our predictor: gate, preprocessing, network, calibration, prediction sets; from a folder also reading, on as many threads."""
+    from kneexray import Predictor
+    from kneexray.types import Radiograph, Study
+
+    def predictor(threads: int) -> Predictor:
+        options = {"models": [Path(spec["onnx"]).parent], "roi_mode": "whole", "heatmaps": spec["heatmap"], "provider": spec["provider"]}
+        return Predictor(threads=threads, **options)
+
+    alone, many = predictor(spec["threads"]), predictor(1)
+
+    def answer(images: np.ndarray) -> object:
+        films = (Radiograph(image.astype(np.float32) / 255, "x") for image in images)
+        return alone.predict_studies([Study("x", (film,)) for film in films])
+
+    return answer, lambda folder: [None for _ in many.predict([folder], jobs=spec["threads"])]
+
+
+CONTENDERS = {made.__name__: made for made in (keras, torch_eager, torch_compile, onnxruntime, openvino, kneexray)}
+
+
+def _files(answer: Answer, size: int) -> Folder:
+    from PIL import Image
+
+    def folder(path: Path) -> None:
+        for file in sorted(path.iterdir()):
+            with Image.open(file) as image:
+                answer(np.asarray(image.convert("L").resize((size, size)))[None])
+
+    return folder
+
+
+def main() -> None:
+    """Measure the contender that the command line describes."""
+    spec = json.loads(sys.argv[1])
+    answer, folder = CONTENDERS[spec["contender"]](spec)
+    images = np.load(spec["images"])
+    answer(images[:1])
+    cold = time.time() - spec["began"]
+    answer(images[:1])
+    seconds = []
+    for place in range(len(images)):
+        began = time.perf_counter()
+        answer(images[place : place + 1])
+        seconds.append(time.perf_counter() - began)
+    answer(images[:16])
+    began = time.perf_counter()
+    batches = [images[place : place + 16] for place in range(0, len(images) - 15, 16)]
+    for batch in batches:
+        answer(batch)
+    at_16 = 16 * len(batches) / (time.perf_counter() - began)
+    began = time.perf_counter()
+    folder(Path(spec["folder"]))
+    from_files = len(list(Path(spec["folder"]).iterdir())) / (time.perf_counter() - began)
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    found = {"cold_s": cold, "latency_ms": 1000 * statistics.median(seconds), "one_s": len(seconds) / sum(seconds)}
+    print(json.dumps({**found, "batch16_s": at_16, "folder_s": from_files, "peak_mib": peak}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""What does an image cost, with us and with what people use today? One table, every contender in a process of its own.
+
+    python benchmarks/engines.py FOLDER_OF_CROPS [--count 96] [--repeat 3] [--threads 2]
+        [--keras-python PYTHON] [--int8 BUNDLE] [--dicom FOLDER] [--networks shipped,small-cnn,inception-v3,densenet121]
+
+For the shipped model: our predictor with and without heatmaps, bare onnxruntime, bare OpenVINO; with ``--int8`` the same for a bundle made
+by ``kneexray export --quantize int8``. For each network of student projects (random weights): Keras ``predict`` one image at a time where
+``--keras-python`` names an interpreter that has TensorFlow, PyTorch eager and compiled, onnxruntime and OpenVINO in float32 and in 8 bits,
+and our predictor running that very network. Medians over the repeats, lowest to highest in brackets. What is not installed is left out, and
+said. Last, the time to decode a DICOM film alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import describe
+from PIL import Image
+
+from kneexray.bundle import CARD, NETWORK, InputCard, open_bundle, read_card, sha256_of, shipped
+from kneexray.read import find_sources, read_file
+
+MEASURES = {
+    "cold_s": "start to first answer, s",
+    "latency_ms": "one image, ms",
+    "one_s": "one at a time, images/s",
+    "batch16_s": "16 at a time, images/s",
+    "folder_s": "from files, images/s",
+    "peak_mib": "peak memory, MiB",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A contender: what the table calls it, which interpreter runs it, and what it is told."""
+
+    title: str
+    contender: str
+    python: str
+    spec: dict[str, Any]
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=96, help="images; at least 16")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--keras-python", help="an interpreter with TensorFlow and Pillow")
+    parser.add_argument("--int8", type=Path, help="a bundle made by 'kneexray export --quantize int8'")
+    parser.add_argument("--dicom", type=Path, help="a folder of DICOM films")
+    parser.add_argument("--networks", default="shipped,small-cnn,inception-v3,densenet121")
+    options = parser.parse_args()
+    installed = [name for name in ("onnxruntime", "openvino", "torch", "timm") if find_spec(name)]
+    print(describe(*installed, "numpy", "pillow"))
+    print(f"{options.count} images, {options.threads} threads, {options.repeat} processes a contender\n")
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        files = _copy(options.folder, work / "films", options.count)
+        print(f"| {' | '.join(('network and contender', *MEASURES.values()))} |\n|{'---|' * (len(MEASURES) + 1)}")
+        for row in _rows(options, work, files):
+            print(f"| {row.title} | {' | '.join(_measure(row, options.repeat))} |", flush=True)
+    if options.dicom:
+        _decode(options.dicom, options.repeat)
+
+
+def _copy(source: Path, target: Path, count: int) -> Path:
+    """Write ``count`` films of ``source`` as grey PNG, which every contender can read."""
+    target.mkdir()
+    for number, film in enumerate(islice(find_sources([source]), count)):
+        with Image.open(film.name) as image:
+            image.convert("L").save(target / f"{number:05d}.png")
+    return target
+
+
+def _rows(options: argparse.Namespace, work: Path, films: Path) -> Iterator[Row]:
+    wanted = options.networks.split(",")
+    bundles = {"shipped model": shipped("kl")} if "shipped" in wanted else {}
+    if options.int8:
+        bundles["8-bit bundle"] = options.int8
+    for title, bundle in bundles.items():
+        images = _arrays(films, work, open_bundle(bundle).geometry.size)
+        for heatmap in (True, False):
+            yield from _engines(title, bundle / NETWORK, images, films, options.threads, heatmap=heatmap)
+    for network in (name for name in wanted if name != "shipped"):
+        from student_networks import SIZES
+
+        size = SIZES[network]
+        images = _arrays(films, work, size)
+        exact = _bundle(network, size, work / network)
+        rounded = _rounded(exact, images, work / f"{network}-int8")
+        spec = {"network": network, "size": size, "images": str(images), "folder": str(films), "threads": options.threads}
+        if options.keras_python:
+            yield Row(f"{network} @ {size}: Keras predict", "keras", options.keras_python, spec)
+        yield Row(f"{network} @ {size}: PyTorch eager", "torch_eager", sys.executable, spec)
+        yield Row(f"{network} @ {size}: torch.compile", "torch_compile", sys.executable, spec)
+        yield from _engines(f"{network} @ {size}", exact / NETWORK, images, films, options.threads, heatmap=False)
+        yield from _engines(f"{network} @ {size}, 8 bits", rounded / NETWORK, images, films, options.threads, heatmap=False)
+
+
+def _engines(title: str, onnx: Path, images: Path, films: Path, threads: int, *, heatmap: bool) -> Iterator[Row]:
+    """Yield bare onnxruntime, bare OpenVINO and our predictor on either, for one ONNX file."""
+    size = int(np.load(images, mmap_mode="r").shape[1])
+    spec = {"onnx": str(onnx), "size": size, "images": str(images), "folder": str(films), "threads": threads, "heatmap": heatmap}
+    shown = " with heatmap" if heatmap else ""
+    for engine, provider in (("onnxruntime", "cpu"), ("openvino", "openvino")):
+        if find_spec(engine) is None:
+            print(f"{engine} is not installed: left out", file=sys.stderr)
+            continue
+        yield Row(f"{title}: bare {engine}{shown}", engine, sys.executable, spec)
+        yield Row(f"{title}: kneexray on {engine}{shown}", "kneexray", sys.executable, {**spec, "provider": provider})
+
+
+def _arrays(films: Path, work: Path, size: int) -> Path:
+    """Return the films as one array (N, size, size) uint8 on the disk."""
+    path = work / f"images-{size}.npy"
+    if not path.exists():
+        images = []
+        for file in sorted(films.iterdir()):
+            with Image.open(file) as image:
+                images.append(np.asarray(image.resize((size, size))))
+        np.save(path, np.stack(images))
+    return path
+
+
+def _bundle(network: str, size: int, folder: Path) -> Path:
+    """Write a student network as a bundle under the shipped model's card, so that our predictor can run it."""
+    import torch
+    from student_networks import network as make
+
+    folder.mkdir()
+    axes = {"image": {0: torch.export.Dim.DYNAMIC}}
+    example = torch.rand(2, 1, size, size)
+    names = {"input_names": ["image"], "output_names": ["logits"], "dynamic_shapes": axes}
+    torch.onnx.export(make(network, size), (example,), folder / NETWORK, external_data=False, dynamo=True, verbose=False, **names)
+    _write_card(folder, network, size)
+    return folder
+
+
+def _rounded(bundle: Path, images: Path, folder: Path) -> Path:
+    """Write the same bundle in 8 bits."""
+    from kneexray.train.quantize import quantize
+
+    shutil.copytree(bundle, folder)
+    quantize(folder / NETWORK, np.load(images)[:32, None].astype(np.float32) / 255)
+    _write_card(folder, f"{bundle.name}-int8", open_bundle(bundle).geometry.size)
+    return folder
+
+
+def _write_card(folder: Path, name: str, size: int) -> None:
+    facts = {"model_id": name, "sha256": sha256_of(folder / NETWORK), "class_map": False, "input": InputCard(size=size, zoom=1, shift_y=0)}
+    (folder / CARD).write_text(read_card(shipped("kl")).model_copy(update=facts).model_dump_json())
+
+
+def _measure(row: Row, repeat: int) -> list[str]:
+    """Return the row's cells: the median over the repeats, lowest to highest in brackets."""
+    found: list[dict[str, float]] = []
+    for _ in range(repeat):
+        told = json.dumps({**row.spec, "contender": row.contender, "began": time.time()})
+        command = [row.python, str(Path(__file__).with_name("contenders.py")), told]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        if answer.returncode:
+            return [f"failed: {answer.stderr.strip().splitlines()[-1]}", *[""] * (len(MEASURES) - 1)]
+        found.append(json.loads(answer.stdout.splitlines()[-1]))
+    return [_cell([one[measure] for one in found]) for measure in MEASURES]
+
+
+def _cell(values: list[float]) -> str:
+    return f"{_short(statistics.median(values))} ({_short(min(values))} to {_short(max(values))})"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _decode(folder: Path, repeat: int) -> None:
+    """Print how long it takes to read each DICOM film of ``folder``, once read before."""
+    print("\n| DICOM film | pixels | decode, ms |\n|---|---|---|")
+    for source in find_sources([folder]):
+        seconds = []
+        for _ in range(repeat + 1):
+            began = time.perf_counter()
+            study = read_file(source.name)
+            seconds.append(1000 * (time.perf_counter() - began))
+        for film in study.radiographs:
+            print(f"| {Path(source.name).name} | {film.pixels.shape[1]} x {film.pixels.shape[0]} | {_cell(seconds[1:])} |")
+
+
+if __name__ == "__main__":
+    main()

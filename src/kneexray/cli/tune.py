@@ -1,0 +1,47 @@
+"""``kneexray tune``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def tune(
+    recipe: Annotated[Path, typer.Argument(help="A recipe; its table [tune] says which keys may take which values.")],
+    data: Annotated[Path, typer.Option("--data", help="A manifest, or a folder train/ val/ of class folders.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write. With a search in it, that search goes on.")],
+    trials: Annotated[int, typer.Option(min=1, help="How many sets of values to try, those of an earlier start counted.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Change one value of the recipe: key.subkey=value.")] = None,
+) -> None:
+    """Search for better values of RECIPE's keys; write the best recipe and a page about what was tried."""
+    from kneexray.cli._extras import need
+
+    need("train", "torch", "lightning", "timm", "optuna", "tomli_w")
+    import optuna
+
+    from kneexray.datasets import manifest as manifests
+    from kneexray.provenance import command_line
+    from kneexray.train import config as configs
+    from kneexray.train.tune import BEST, best_trial
+    from kneexray.train.tune import tune as search
+    from kneexray.train.tune_report import write_report
+
+    if not logging.getLogger().isEnabledFor(logging.INFO):  # they set their own level when they are imported
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+    config = configs.load(recipe, overrides=overrides or ())
+    manifest, *also = (manifests.load(data, task=task) for task in config.tasks)
+    study = search(config, manifest, out, trials=trials, command=sys.argv, also=also)
+    monitor = config.select.monitor
+    made = {"Command": command_line(sys.argv, home=str(Path.home())), "Data": f"{data} (sha256 {manifest.digest()})"}
+    page = write_report(study, out, monitor=monitor, provenance=made)
+    best = best_trial(study)
+    if best is None:
+        typer.echo(f"no trial came to its end; {page} says why")
+        return
+    typer.echo(f"trial {best.number} of {len(study.trials)} is the best: {monitor} {best.value:.3f}, chosen on these very images")
+    typer.echo(f"{out / BEST}\n{page}")
