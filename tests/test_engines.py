@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,13 +14,13 @@ import pytest
 
 from kneexray import Predictor
 from kneexray.bundle import GOLDEN, open_bundle, shipped
-from kneexray.engines import PROVIDERS, open_engine
+from kneexray.engines import PROVIDERS, load_onnxruntime, open_engine
 from kneexray.errors import BundleError, ConfigError
 from kneexray.session import Session
 
 
 def test_auto_is_the_processor_where_there_is_no_gpu():
-    import onnxruntime as ort
+    ort = load_onnxruntime()
 
     if "CUDAExecutionProvider" in ort.get_available_providers():
         pytest.skip("onnxruntime has CUDA here")
@@ -26,12 +29,20 @@ def test_auto_is_the_processor_where_there_is_no_gpu():
 
 @pytest.mark.parametrize("provider", sorted(set(PROVIDERS) - {"cpu", "openvino"}))
 def test_what_is_not_here_says_what_it_needs(provider: str):
-    import onnxruntime as ort
+    ort = load_onnxruntime()
 
     if PROVIDERS[provider].execution_provider in ort.get_available_providers():
         pytest.skip(f"onnxruntime has {provider} here")
     with pytest.raises(ConfigError, match=f"--provider {provider}: .* needs the hardware, its driver and '{PROVIDERS[provider].package}'"):
         _ = Predictor(provider=provider).device
+
+
+def test_the_engine_prepares_no_reports_of_its_use(tmp_path: Path):
+    program = "from kneexray import Predictor; Predictor().load()"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+    assert [str(path) for path in tmp_path.rglob("*")] == []
 
 
 def test_an_unknown_provider_lists_the_choices():

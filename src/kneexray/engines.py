@@ -72,16 +72,24 @@ def open_engine(network: Path, *, threads: int, provider: str = "cpu") -> Engine
     raise ConfigError(f"--provider {provider}: {row.title} cannot be used here. It needs the hardware, its driver and '{row.package}'.")
 
 
-def _offered(name: str) -> bool:
-    import onnxruntime as ort
+def load_onnxruntime() -> Any:
+    """Return the package onnxruntime, its usage reports switched off: nothing leaves a machine unasked.
 
-    return PROVIDERS[name].execution_provider in ort.get_available_providers()
+    Builds since 1.31 prepare them on import, in the user's cache folder; only this variable, set before, prevents it.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
+def _offered(name: str) -> bool:
+    return PROVIDERS[name].execution_provider in load_onnxruntime().get_available_providers()
 
 
 class _OnnxRuntime:
     def __init__(self, network: Path, *, threads: int, provider: str) -> None:
-        import onnxruntime as ort
-
+        ort = load_onnxruntime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

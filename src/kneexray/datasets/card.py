@@ -57,8 +57,9 @@ class Card:
     """One public data set: the facts, where they come from, and the traps.
 
     ``counts`` are images a class (or a split) as published, or :data:`UNKNOWN`. ``unverified`` lists what this card says on the word of
-    others only, ``inherited`` what every model trained on it must tell its users. ``file_name`` matches the stem of the set's file names; its groups ``patient`` and ``side``, where it has them, are the
-    patient and the knee. It is None where names are too plain to tell the set by.
+    others only, ``inherited`` what every model trained on it must tell its users. ``file_name`` matches the stem of the set's file names;
+    its groups ``patient`` and ``side``, where it has them, are the patient and the knee. It is None where names are too plain to tell the
+    set by.
     """
 
     name: str

@@ -12,13 +12,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationMethod, QuantType
-from onnxruntime.quantization.calibrate import TensorData, TensorsData
-from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from kneexray import __version__
+from kneexray.engines import load_onnxruntime
 from kneexray.evaluate import EvaluationInput
 from kneexray.evaluation.compare import compare
 
@@ -39,6 +36,10 @@ def quantize(network: Path, images: NDArray[np.floating[Any]]) -> None:
     The first layer of each branch, which sees the image, and the last, which gives logits and class maps, stay as they are: they are
     little of the work.
     """
+    load_onnxruntime()
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
     model = onnx.shape_inference.infer_shapes(onnx.load(network))
     layers = inner_layers(model)
     quantizer = QDQQuantizer(
@@ -62,8 +63,12 @@ def quantize(network: Path, images: NDArray[np.floating[Any]]) -> None:
     network.write_bytes(made.SerializeToString())
 
 
-def _ranges(model: onnx.ModelProto, layers: Collection[str], images: NDArray[np.floating[Any]]) -> TensorsData:
-    """Return the range of :data:`PERCENTILE` of each activation into and out of ``layers``, from a sample of each image's values."""
+def _ranges(model: onnx.ModelProto, layers: Collection[str], images: NDArray[np.floating[Any]]) -> Any:
+    """Return onnxruntime's table of the :data:`PERCENTILE` range of each activation into and out of ``layers``, from a sample of values."""
+    ort = load_onnxruntime()
+    from onnxruntime.quantization import CalibrationMethod
+    from onnxruntime.quantization.calibrate import TensorData, TensorsData
+
     known = {tensor.name for tensor in model.graph.initializer} | {value.name for value in model.graph.output}
     nodes = [node for node in model.graph.node if node.name in layers]
     names = sorted({name for node in nodes for name in (*node.input, *node.output) if name} - known)
