@@ -86,6 +86,7 @@ class Card(_Record):
     scores: dict[str, Any]
     intended_use: str
     limitations: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,7 +223,7 @@ class Grader:
         self.heatmaps = heatmaps
         self.calibration = bundle.calibration
         self._limits = {task.name: self.calibration.limits(task.name, coverage=coverage, per_class=per_class) for task in self.tasks}
-        self._notes = (NO_MAP,) if heatmaps and not bundle.card.class_map else ()
+        self._notes = (*bundle.card.warnings, *((NO_MAP,) if heatmaps and not bundle.card.class_map else ()))
 
     def grade(self, knees: Sequence[Knee]) -> list[list[Prediction]]:
         """Return, for each knee, one prediction a task."""

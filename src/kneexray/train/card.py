@@ -20,6 +20,7 @@ from kneexray.evaluate import NEVER, evaluate
 from kneexray.evaluation import crossfit
 from kneexray.evaluation.inputs import EvaluationInput
 from kneexray.metrics import HEADLINE
+from kneexray.tasks import Task
 from kneexray.train.config import Config
 from kneexray.train.graph import Exported
 from kneexray.train.run_folder import read_record
@@ -58,10 +59,11 @@ ON_FOLDS = (
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a card keeps of an evaluation, and what it says of it in words."""
+    """What a card keeps of an evaluation, what it says of it in words, and what is said with every answer of the model."""
 
     kept: dict[str, Any]
     in_words: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def of_runs(
@@ -146,7 +148,17 @@ def scores(judged: Manifest, logits: NDArray[np.float32], calibration: Calibrati
     measured = evaluate(evaluation_input(judged, logits, calibration.apply(logits), model_id=model_id))
     kept = {name: measured[name] for name in ("n", "n_patients", *HEADLINE, "oa")} | {"cross_fitted": crossfit.summary(measured)}
     never = tuple(note for note in measured["notes"] if note.startswith(NEVER))
-    return Scores(kept, (*against_chance(measured), *never))
+    return Scores(kept, (*against_chance(measured), *never), warnings(measured, judged.task))
+
+
+def warnings(measured: dict[str, Any], task: Task) -> tuple[str, ...]:
+    """Return the sentence that names the classes which the model was not shown to tell from the others better than by chance."""
+    doubtful = [
+        label for label, figures in measured["per_class"].items() if figures["auc"]["low"] is not None and figures["auc"]["low"] <= 0.5
+    ]
+    if not doubtful:
+        return ()
+    return (f"{task.title}: this model was not shown to tell {', '.join(doubtful)} from the rest better than by chance; see its card",)
 
 
 def against_chance(measured: dict[str, Any]) -> tuple[str, ...]:

@@ -92,7 +92,9 @@ def export(
         before = cards.evaluation_input(judged, exact, _calibrate(judged, exact).apply(exact), model_id="float32")
         after = cards.evaluation_input(judged, logits, calibration.apply(logits), model_id=bundle.card.model_id)
         update["quantization"] = quantize.facts(before, after)
-    card = bundle.card.model_copy(update=update | {"limitations": (*scores.in_words, *bundle.card.limitations)})
+    card = bundle.card.model_copy(
+        update=update | {"limitations": (*scores.in_words, *bundle.card.limitations), "warnings": scores.warnings}
+    )
     _write_card(card, out)
     (out / PAGE).write_text(markdown(card), encoding="utf-8")
     _write_golden(bundle)
