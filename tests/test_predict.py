@@ -47,14 +47,15 @@ def study(pixels: np.ndarray, **facts: object) -> Study:
     return Study(source="x", radiographs=(Radiograph(pixels=pixels, source="x", **facts),))
 
 
-def test_the_shipped_bundle_is_whole_and_reproduces_its_golden_outputs():
-    bundle = open_bundle(shipped("kl"))
+@pytest.mark.parametrize(("task", "knees"), [("kl", 826), ("osteoporosis", 336)])
+def test_the_shipped_bundle_is_whole_and_reproduces_its_golden_outputs(task: str, knees: int):
+    bundle = open_bundle(shipped(task))
     with np.load(bundle.folder / GOLDEN) as golden:
         logits, cam = Session(bundle).run(golden["image"].astype(np.float32) / np.float32(255))
         np.testing.assert_allclose(logits, golden["logits"], atol=1e-3)
         np.testing.assert_allclose(cam, golden["cam"], atol=1e-3)
     assert bundle.network.stat().st_size < 25e6
-    assert bundle.card.scores["n"] == 826
+    assert bundle.card.scores["n"] == knees
 
 
 def test_the_demo_knees_are_graded_in_the_right_order(predictor: Predictor, films: Path):
@@ -186,9 +187,10 @@ def test_an_unexpected_failure_names_the_file_and_spares_the_rest(films: Path, m
     assert "out of luck" in results[2].rejections[0].detail
 
 
-def test_impossible_wishes_are_refused_before_any_film_is_read(tmp_path: Path):
+def test_impossible_wishes_are_refused_before_any_film_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ConfigError, match="Did you mean osteoporosis"):
         Predictor(tasks=["osteoporos"])
+    monkeypatch.setattr("kneexray.bundle.SHIPPED", {"kl": "kl"})
     with pytest.raises(BundleError, match="no model ships"):
         Predictor(tasks=["osteoporosis"])
     with pytest.raises(ConfigError, match=r"0\.5 to 0\.99"):
@@ -248,3 +250,10 @@ def test_demo_draws_grades_and_reports(tmp_path: Path):
     assert len(list((tmp_path / "films").glob("*.png"))) == 5
     with Image.open(next(iter((tmp_path / "heatmaps").iterdir()))) as picture:
         assert picture.size[0] >= 200
+
+
+def test_a_model_that_was_not_shown_to_beat_chance_says_so_with_every_answer(films: Path):
+    (warning,) = open_bundle(shipped("osteoporosis")).card.warnings
+    assert "not shown to tell normal, osteopenia, osteoporosis from the rest better than by chance" in warning
+    for film in Predictor(tasks=["kl", "osteoporosis"], heatmaps=False).predict([films]):
+        assert [warning in p.warnings for p in film.predictions] == [False, True]

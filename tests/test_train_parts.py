@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ pytest.importorskip("timm")
 from kneexray.errors import ConfigError
 from kneexray.preprocess import Geometry, preprocess
 from kneexray.roi import whole_knee
+from kneexray.tasks import get_task
+from kneexray.train import card as cards
 from kneexray.train import config as configs
 from kneexray.train import models
 from kneexray.train.augment import augment
@@ -129,3 +132,12 @@ def test_augmentation_is_reproducible_flips_as_often_as_asked_and_stays_finite()
     assert 0.15 < share < 0.35
     never = augment(ramp, NONE, Geometry(size=40), size=40, generator=torch.Generator().manual_seed(0))
     assert bool((never[:, 0, 20, 0] < never[:, 0, 20, -1]).all())
+
+
+def test_classes_not_told_better_than_by_chance_are_named():
+    def measured(*lows: float | None) -> dict[str, Any]:
+        return {"per_class": {label: {"auc": {"value": 0.6, "low": low, "high": 0.7}} for label, low in zip("012", lows, strict=True)}}
+
+    assert cards.warnings(measured(0.51, 0.6, None), get_task("kl")) == ()
+    (said,) = cards.warnings(measured(0.5, 0.6, 0.45), get_task("kl"))
+    assert said.startswith("Kellgren-Lawrence grade: this model was not shown to tell 0, 2 from the rest better than by chance")

@@ -124,6 +124,12 @@ def shipped(task: str) -> Path:
     return Path(str(resources.files("kneexray"))) / "models" / SHIPPED[task]
 
 
+def default_tasks() -> tuple[str, ...]:
+    """Return the tasks that are answered unasked: those of shipped models whose card bears no warning, and what derives from them."""
+    sound = {task for task in SHIPPED if not read_card(shipped(task)).warnings}
+    return tuple(name for name, task in TASKS.items() if (task.derived[0] if task.derived else name) in sound)
+
+
 def read_card(folder: str | Path) -> Card:
     """Return the card of a bundle without opening its network. Raises :class:`BundleError`."""
     path = Path(folder) / CARD

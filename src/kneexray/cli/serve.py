@@ -31,7 +31,7 @@ def serve(
     port: Annotated[int, typer.Option(help="The port to listen at; 0 for any free one.")] = 8000,
     allow_host: Annotated[list[str] | None, typer.Option(help="A name by which a proxy may call a server on 127.0.0.1.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="A file with the token that every request must bring.")] = None,
-    task: Annotated[str, typer.Option(help="What to grade, separated by commas (default: whatever the shipped models answer).")] = "",
+    task: Annotated[str, typer.Option(help="What to grade, separated by commas (default: kl, oa).")] = "",
     model: Annotated[list[Path] | None, typer.Option(help="A bundle in place of the model that ships for its task.")] = None,
     history: Annotated[Path | None, typer.Option(help="Keep what was answered in this SQLite database (default: nothing is kept).")] = None,
     keep_days: Annotated[float, typer.Option(help="How many days --history goes back.")] = 30,

@@ -6,16 +6,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from kneexray.bundle import SHIPPED
+from kneexray.bundle import default_tasks
 from kneexray.read import Limits
-from kneexray.tasks import TASKS
 
 MEBIBYTE = 1 << 20
-
-
-def shipped_tasks() -> tuple[str, ...]:
-    """Return the tasks that the shipped models answer."""
-    return tuple(name for name, task in TASKS.items() if (task.derived[0] if task.derived else name) in SHIPPED)
 
 
 class Settings(BaseModel):
@@ -40,7 +34,7 @@ class Settings(BaseModel):
     hosts: tuple[str, ...] = ()
     token: SecretStr | None = None
 
-    tasks: tuple[str, ...] = Field(default_factory=shipped_tasks, min_length=1)
+    tasks: tuple[str, ...] = Field(default_factory=default_tasks, min_length=1)
     models: tuple[Path, ...] = ()
     coverage: float = 0.9
     provider: str = "auto"

@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from kneexray.bundle import SHIPPED, read_card, shipped
+from kneexray.bundle import SHIPPED, default_tasks, read_card, shipped
 from kneexray.datasets import manifest as manifests
 from kneexray.datasets.manifest import Manifest
 from kneexray.evaluation.answers import Pictures
@@ -136,7 +136,7 @@ def _manifest(path: Path, task: str, version: int) -> Manifest:
 @st.cache_resource(max_entries=4, show_spinner="Opening the model …")
 def predictor(bundle: Path | None, coverage: float) -> Predictor:
     """Return what grades films: the shipped models, or a bundle in the place of its task's."""
-    tasks = list(SHIPPED) if bundle is None else list(dict.fromkeys([*SHIPPED, read_card(bundle).task]))
+    tasks = [*default_tasks()] if bundle is None else list(dict.fromkeys([*default_tasks(), read_card(bundle).task]))
     return Predictor(tasks=tasks, models=[] if bundle is None else [bundle], coverage=coverage)
 
 
