@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from kneexray.preprocess import resample
-from kneexray.read import find_sources
+from kneexray.read import find_sources, read_file
 from kneexray.roi import DOUBTFUL, INVERTED, Found, find_knees
 from kneexray.roi.localiser import Joint
 from kneexray.roi.quality import MOST_TILT, objection
@@ -139,6 +139,40 @@ def test_small_blank_and_strange_images_are_refused():
     assert reasons(draw_knee(2, size=60)) == ["too_small"]
     film = one()
     assert reasons(resample(film, (0, 0, film.shape[1], film.shape[0]), size=(160, 120))) == ["too_small"]
+
+
+def photographs() -> list[Image.Image]:
+    """Return the drawn film as a phone would save it: with the camera's facts, and in the colours of a light box."""
+    grey = Image.fromarray((one() * 255).round().astype(np.uint8))
+    phone, tinted = grey.copy(), Image.merge("RGB", [grey.point(lambda v: v // 2), grey, grey])
+    facts = Image.Exif()
+    facts.get_ifd(0x8769)[0x829A] = 0.02  # exposure time
+    phone.info["exif"] = facts.tobytes()
+    return [phone, tinted]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_photograph_of_a_film_is_refused_unless_asked_for(number: int, tmp_path: Path):
+    picture, path = photographs()[number], tmp_path / "photo.jpg"
+    picture.save(path, exif=picture.info.get("exif", b""))
+    (radiograph,) = read_file(path).radiographs
+    assert radiograph.photograph
+    assert [r.reason for r in find_knees(radiograph).rejections] == ["photograph"]
+    assert len(find_knees(radiograph, mode="whole").knees) == 1
+
+
+def test_a_marked_radiograph_is_no_photograph(tmp_path: Path):
+    marked = Image.fromarray((one() * 255).round().astype(np.uint8)).convert("RGB")
+    marked.paste((255, 0, 0), (10, 10, 60, 60))
+    marked.save(tmp_path / "marked.png")
+    (radiograph,) = read_file(tmp_path / "marked.png").radiographs
+    assert not radiograph.photograph
+
+
+def test_real_films_are_no_photographs(shared_data: Path):
+    films = [*sorted((shared_data / "wani").rglob("*.jp*g"))[::10], *sorted((shared_data / "mixed-knee-films").glob("*.*g"))]
+    assert len(films) > 20
+    assert [film.name for film in films for r in read_file(film).radiographs if r.photograph] == []
 
 
 def test_whole_takes_the_callers_word():

@@ -35,6 +35,7 @@ REASONS: MappingProxyType[str, str] = MappingProxyType(
         "clipped": "much of the joint is all white or all black",
         "too_dark": "the joint shows too few grey values",
         "too_small": "the knee has too few pixels to grade",
+        "photograph": "a camera's photograph of a film or screen",
         "failed": "an unexpected failure while this file was graded",
     }
 )
@@ -60,7 +61,7 @@ class Radiograph:
     ``pixel_spacing`` is (between rows, between columns) in mm at the plane that ``pixel_spacing_source`` names
     (``PixelSpacing``, ``ImagerPixelSpacing`` or ``NominalScannedPixelSpacing``). ``source`` is the path as given; a
     member of an archive is ``archive.zip!/member.png``. ``frame`` counts from 0 in multi-frame objects. ``dicom`` is there for
-    films that come as DICOM.
+    films that come as DICOM. ``photograph`` says that a camera took the image, by its EXIF data or its colours.
     """
 
     pixels: NDArray[np.float32]
@@ -73,6 +74,7 @@ class Radiograph:
     frame: int | None = None
     warnings: tuple[str, ...] = ()
     dicom: DicomContext | None = None
+    photograph: bool = False
 
 
 @dataclass(frozen=True, slots=True)

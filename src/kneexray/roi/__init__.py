@@ -48,6 +48,8 @@ def find_knees(radiograph: Radiograph, *, mode: Mode = "auto") -> Found:
         return _refused(radiograph, "too_small", detail)
     if _is_blank(radiograph):
         return _refused(radiograph, "blank", "the image holds (almost) one grey value only; check the export or the exposure")
+    if radiograph.photograph and mode == "auto":
+        return _refused(radiograph, "photograph", "a camera took this image; give the file of the X-ray system, or ask for --roi whole")
     verdict = judge(radiograph.pixels)
     if mode == "whole" or (verdict.is_crop and verdict.likeness >= CERTAIN):
         return Found(knees=(whole_knee(radiograph, verdict=verdict),))
