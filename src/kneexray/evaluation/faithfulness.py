@@ -258,8 +258,11 @@ def _table(deletion: Mapping[str, Floats], insertion: Mapping[str, Floats], join
         gains = (deletion[name] - deletion["heatmap"], insertion["heatmap"] - insertion[name], joint["heatmap"] - joint[name])
         cells = (short(estimate(gain), digits=3, sign="+") for gain in gains)
         rows.append((f"Heatmap better than the {MAPS[name].lower()} by", *cells))
-    columns = ("Map", "Deletion AUC (low is good)", "Insertion AUC (high is good)", "Heat in the joint region")
-    return Table("Means over the images. The joint region is 87% of the box's width and 30% of its height.", columns, tuple(rows))
+    columns = ("Map", "Deletion AUC", "Insertion AUC", "Heat in the joint region")
+    caption = (
+        "Means over the images. Deletion is better low, insertion high. The joint region is 87% of the box's width and 30% of its height."
+    )
+    return Table(caption, columns, tuple(rows))
 
 
 _NOT_RANDOMISED = "Model randomisation was not tested: it needs the package 'onnx' (pip install 'kneexray[train]')."
