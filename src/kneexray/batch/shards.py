@@ -21,7 +21,7 @@ from kneexray.types import FilmResult
 from kneexray.writers.base import heatmap_paths, prediction_record, rejection_record
 from kneexray.writers.csv import COLUMNS, FLAGS, NUMBERS, flat
 from kneexray.writers.heatmaps import FileWriter
-from kneexray.writers.output import make_folder, output_errors
+from kneexray.writers.output import make_folder, output_errors, sync
 
 HEATMAPS = "heatmaps"
 REJECTIONS = ("file", "reason", "detail", "sop_instance_uid")
@@ -107,7 +107,7 @@ def durably(path: Path) -> Iterator[IO[bytes]]:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync(path.parent)
 
 
 def _write_table(path: Path, rows: list[dict[str, Any]], columns: Iterable[str]) -> None:
@@ -127,14 +127,3 @@ def _write_table(path: Path, rows: list[dict[str, Any]], columns: Iterable[str])
 def _texts(row: dict[str, Any]) -> dict[str, Any]:
     """Return ``row`` with file names that are not UTF-8 written as ``predictions.csv`` has them."""
     return {name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for name, value in row.items()}
-
-
-def _sync_folder(path: Path) -> None:
-    """Put a rename on the disk, where the system knows how (POSIX)."""
-    if os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

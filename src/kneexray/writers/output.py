@@ -105,6 +105,17 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def sync(path: Path) -> None:
+    """Have the system write a file or, where it has such a thing, a folder's list of files to the disk (fsync)."""
+    if path.is_dir() and os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def output_errors(path: Path | str) -> Iterator[None]:
     """Turn a system error into an :class:`~kneexray.errors.OutputError` that names ``path`` and the remedy."""

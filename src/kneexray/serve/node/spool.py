@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
-from kneexray.writers.output import make_folder, output_errors
+from kneexray.writers.output import make_folder, output_errors, sync
 
 FILMS, RESULTS = "films", "results"
 
@@ -42,7 +42,7 @@ class Spool:
             except OSError:
                 Path(partial).unlink(missing_ok=True)
                 raise
-            _sync(path.parent)
+            sync(path.parent)
         return name
 
     def results_folder(self, film: int) -> Path:
@@ -58,7 +58,7 @@ class Spool:
         with output_errors(folder):
             paths = sorted(folder.iterdir())
             for path in (*paths, folder, folder.parent):
-                _sync(path)
+                sync(path)
         return [path.relative_to(self.folder).as_posix() for path in paths]
 
     def remove(self, film: int, name: str) -> None:
@@ -74,14 +74,3 @@ class Spool:
             for path in (self.folder / FILMS).iterdir():
                 if path not in known:
                     path.unlink()
-
-
-def _sync(path: Path) -> None:
-    """Have the system write a file or, where it has such a thing, a folder's list of files to the disk (fsync)."""
-    if path.is_dir() and os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
