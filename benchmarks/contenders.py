@@ -12,7 +12,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,8 @@ def openvino(spec: dict[str, Any]) -> tuple[Answer, Folder]:
 def kneexray(spec: dict[str, Any]) -> tuple[Answer, Folder]:
     """Our predictor: gate, preprocessing, network, calibration, prediction sets; from a folder also reading, on as many threads."""
     from kneexray import Predictor
-    from kneexray.types import Radiograph, Study
+    from kneexray.roi.gate import MINIMUM_PIXELS
+    from kneexray.types import FilmResult, Radiograph, Study
 
     def predictor(threads: int) -> Predictor:
         options = {"models": [Path(spec["onnx"]).parent], "roi_mode": "whole", "heatmaps": spec["heatmap"], "provider": spec["provider"]}
@@ -111,10 +112,18 @@ def kneexray(spec: dict[str, Any]) -> tuple[Answer, Folder]:
     alone, many = predictor(spec["threads"]), predictor(1)
 
     def answer(images: np.ndarray) -> object:
-        films = (Radiograph(image.astype(np.float32) / 255, "x") for image in images)
-        return alone.predict_studies([Study("x", (film,)) for film in films])
+        finer = -(-MINIMUM_PIXELS // images.shape[1])  # a film as small as some networks' input would be refused
+        films = (Radiograph(np.kron(image, np.ones((finer, finer), np.uint8)).astype(np.float32) / 255, "x") for image in images)
+        return graded(alone.predict_studies([Study("x", (film,)) for film in films]))
 
-    return answer, lambda folder: [None for _ in many.predict([folder], jobs=spec["threads"])]
+    def graded(results: Iterable[FilmResult]) -> list[FilmResult]:
+        """Return ``results``; a film without a grade would be counted as a very fast one."""
+        kept = list(results)
+        if refused := [result for result in kept if not result.predictions]:
+            raise SystemExit(f"{len(refused)} of {len(kept)} films were not graded: {refused[0].rejections[0].detail}")
+        return kept
+
+    return answer, lambda folder: graded(many.predict([folder], jobs=spec["threads"]))
 
 
 CONTENDERS = {made.__name__: made for made in (keras, torch_eager, torch_compile, onnxruntime, openvino, kneexray)}
