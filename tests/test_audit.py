@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,16 @@ pytest.importorskip("cv2", reason="the data extra is not installed")
 from kneexray.cli.app import run
 from kneexray.datasets import audit as audits
 from kneexray.datasets import manifest
+from kneexray.datasets.clean import clean
 from kneexray.datasets.confounds import confounds
+from kneexray.datasets.example import Example
 from kneexray.datasets.items import items_at
 from kneexray.datasets.near import candidates, mirrored
 from kneexray.datasets.register import overlay
 from kneexray.datasets.scan import find_points, looks_inverted
 from kneexray.errors import DataError
 from kneexray.synthetic import draw_knee
+from kneexray.tasks import TASKS
 
 PATIENTS = 8
 
@@ -146,6 +150,33 @@ def test_a_split_of_unknown_patients_keeps_clusters_together(tmp_path: Path, cap
     where = {Path(e.path).stem: e.split for e in made.examples}
     assert all(where[f"a{i}"] == where[f"b{i}"] for i in range(12))
     assert "split_quality: cluster" in capsys.readouterr().out
+
+
+def test_an_audit_serves_the_manifest_that_it_cleaned_and_no_other(
+    faulty: Path, found: audits.Audit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "audit.json").write_text(json.dumps(audits.to_dict(found, digest="")))
+    cleaned, dropped = clean(found, task=TASKS["kl"], root=tmp_path)
+    assert dropped
+    manifest.write(cleaned, tmp_path / "cleaned.csv")
+    split = ["data", "split", str(tmp_path / "cleaned.csv"), "--audit", str(tmp_path / "audit.json"), "--out", str(tmp_path / "s.csv")]
+    assert run(split) == 0
+    kept = manifest.load(tmp_path / "s.csv", task="kl")
+    assert [e.path for e in kept.examples] == [e.path for e in cleaned.examples]
+    added = replace(cleaned.examples[0], path="new.png", sha256="of a file that came later")
+    manifest.write(replace(cleaned, examples=(*cleaned.examples, added)), tmp_path / "cleaned.csv")
+    assert run(split) == 1
+    assert "did not see new.png" in capsys.readouterr().err
+
+
+def test_the_clusters_of_an_audit_are_found_by_what_files_hold(faulty: Path, found: audits.Audit, tmp_path: Path):
+    (tmp_path / "audit.json").write_text(json.dumps(audits.to_dict(found, digest="")))
+    named = [(item.file, seen.sha256, item.label) for item, seen in zip(found.items, found.scans, strict=True) if item.label]
+    renamed = tuple(Example(f"elsewhere/{file}", label, "kl", sha256=sha256) for file, sha256, label in named)
+    unhashed = tuple(Example(file, label, "kl") for file, sha256, label in named if sha256)
+    for examples, prefix in ((renamed, "elsewhere/"), (unhashed, "")):
+        groups = audits.clusters_of(tmp_path / "audit.json", manifest.Manifest(TASKS["kl"], examples, tmp_path))
+        assert {frozenset(group) for group in groups} >= {frozenset(prefix + file for file in group) for group in found.clusters}
 
 
 def test_archives_are_audited_without_unpacking_but_cannot_be_fixed(faulty: Path, tmp_path: Path):

@@ -177,6 +177,8 @@ def test_the_command_takes_folders_and_files(tmp_path: Path, capsys: pytest.Capt
     write_predictions(tmp_path / "a" / "predictions.parquet", answers(40))
     write_predictions(tmp_path / "b.parquet", worse(answers(40)))
     assert run(["compare", str(tmp_path / "a"), str(tmp_path / "b.parquet"), "--out", str(tmp_path / "out")]) == 0
+    record = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert set(record["inputs"]) == {str(tmp_path / "a" / "predictions.parquet"), str(tmp_path / "b.parquet")}
     assert "in QWK" in capsys.readouterr().out
     assert (tmp_path / "out" / "report.html").is_file()
     assert run(["compare", str(tmp_path), str(tmp_path / "b.parquet")]) == 1

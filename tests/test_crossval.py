@@ -69,6 +69,15 @@ def test_every_image_is_judged_once_by_the_network_that_did_not_see_its_patient(
     np.testing.assert_allclose(answers.probabilities.sum(axis=1), 1)
 
 
+def test_a_fold_that_cannot_be_trained_is_told_before_the_first_one_trains(
+    made: tuple[Manifest, ...], config: configs.Config, tmp_path: Path
+):
+    few = tuple(e for e in made[-1].examples if e.split == "val" or e.label != "4")
+    with pytest.raises(DataError, match="no image of class 4"):
+        cross_validate(config, [*made[:-1], dataclasses.replace(made[-1], examples=few)], tmp_path / "run", command=COMMAND)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_resuming_changes_nothing_and_another_recipe_is_refused(
     made: tuple[Manifest, ...], config: configs.Config, finished: Path, tmp_path: Path

@@ -62,12 +62,15 @@ def test_batches_of_two_processes_are_those_of_one():
 
 def test_augmentation_and_mixing_do_not_depend_on_the_number_of_processes():
     images, targets = torch.rand(8, 1, 24, 24), torch.eye(8)
-    config = AugmentConfig(shear=3, noise=0.02, erase=0.5, mixup=0.4, cutmix=1.0)
+    own = {"blur": 0.02, "mixup": 0.2, "cutmix": 0.0}  # of a class that one process holds no image of
+    config = AugmentConfig(shear=3, noise=0.02, erase=0.5, mixup=0.4, cutmix=1.0, per_class={"4": own})
+    labels = ["4", *"012301", "4"]
 
     def seen(share: Share) -> tuple[torch.Tensor, torch.Tensor]:
         generator, rows = torch.Generator().manual_seed(5), share.rows(8)
-        made = augment(images[rows], config, Geometry(size=24), size=20, generator=generator, share=share)
-        mixed, (shares,) = mix(made, [targets[rows]], config, generator=generator)
+        mine = [labels[row] for row in rows]
+        made = augment(images[rows], config, Geometry(size=24), size=20, generator=generator, labels=mine, share=share)
+        mixed, (shares,) = mix(made, [targets[rows]], config, generator=generator, labels=mine)
         return mixed, shares
 
     whole, shares = seen(Share())

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from kneexray.preprocess import resample
+from kneexray.roi import whole_knee
 from kneexray.roi.cartilage import BAND, ROWS, cartilage_band, valley
 from kneexray.synthetic import draw_knee
+from kneexray.types import Radiograph
 
 
 @pytest.mark.parametrize("grade", range(5))
@@ -31,6 +33,14 @@ def test_the_band_scales_with_the_film_and_ignores_exposure():
 
 def test_an_even_image_has_its_band_where_joints_are_expected():
     assert valley(np.full((ROWS, ROWS), 0.5, np.float32), joint_line=0.5) == ROWS // 2
+
+
+@pytest.mark.parametrize("grade", range(5))
+def test_a_film_cut_about_the_joint_has_its_band_in_the_middle(grade: int):
+    strip = draw_knee(grade)[101:252]
+    _, y0, _, y1 = whole_knee(Radiograph(strip, source="strip.png")).box
+    _, top, _, bottom = cartilage_band(strip, (0, y0, 299, y1))
+    assert abs((top + bottom) / 2 - (0.59 * 299 - 101)) < 0.07 * 299
 
 
 def test_the_band_holds_the_joint_space_that_people_drew(shared_data: Path):

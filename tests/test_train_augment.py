@@ -12,7 +12,7 @@ from kneexray.train import config as configs
 from kneexray.train.augment import augment, blurred, mix
 from kneexray.train.config import AugmentConfig
 from kneexray.train.data import Batch
-from kneexray.train.module import augmented
+from kneexray.train.module import augmented, class_names
 
 NONE = AugmentConfig(flip=0, rotate=0, zoom=0, shift=0, gamma=0, contrast=0, brightness=0)
 GEOMETRY = Geometry(size=48)
@@ -87,9 +87,30 @@ def test_a_class_can_be_given_more():
     assert (unknown - 0.5).abs().max() <= 0.1 + 1e-5
 
 
+def test_a_class_can_have_values_of_its_own():
+    changes = {"per_class": {"4": {"flip": 1.0, "cutmix": 1.0}, "3": 2.0}}
+    config = configs.validate({"input": {"size": 48, "zoom": 1, "shift_y": 0}, "augment": NONE.model_dump() | changes}, where="test")
+    images = torch.rand(6, 1, 48, 48)
+    batch = Batch(images, torch.tensor([4, 0, 3, -1, 0, 4])[:, None])
+    out = augmented(batch, config, size=48, generator=seeded())
+    expected = images.clone()
+    expected[[0, 5]] = images[[0, 5]].flip(3)
+    torch.testing.assert_close(out, expected, atol=2e-3, rtol=0)  # gamma's floor: 1e-3
+    targets = torch.eye(6)
+    mixed, (shares,) = mix(images, [targets], config.augment, generator=seeded(1), labels=class_names(batch, config))
+    assert torch.equal(mixed[1:5], images[1:5])
+    torch.testing.assert_close(shares[1:5], targets[1:5])
+    for row, other in ((0, 5), (5, 0)):
+        assert 0 < shares[row, other] < 1
+        own = (mixed[row] == images[row]).double().mean()
+        assert own == pytest.approx(float(shares[row, row]), abs=1e-3)
+
+
 def test_strength_one_is_no_strength():
     images, config = torch.rand(6, 1, 60, 60), with_(rotate=20, zoom=0.2, gamma=0.4, noise=0.1, erase=0.5, blur=0.02, shear=5, flip=0.5)
     plain = augment(images, config, GEOMETRY, size=48, generator=seeded())
-    assert torch.equal(plain, augment(images, config, GEOMETRY, size=48, generator=seeded(), strength=torch.ones(6)))
-    still = augment(images, config.model_copy(update={"flip": 0.0}), GEOMETRY, size=48, generator=seeded(), strength=torch.zeros(6))
+    none = config.model_copy(update={"per_class": {"4": {"strength": 0.0, "flip": 0.0}}})
+    some = augment(images, none, GEOMETRY, size=48, generator=seeded(), labels=["", "4"] * 3)
+    torch.testing.assert_close(plain[::2], some[::2], atol=1e-4, rtol=0)  # a blur that reaches less far rounds otherwise
+    still = augment(images, none, GEOMETRY, size=48, generator=seeded(), labels=["4"] * 6)
     torch.testing.assert_close(still, augment(images, NONE, GEOMETRY, size=48, generator=seeded()), atol=1e-5, rtol=0)

@@ -167,10 +167,14 @@ def test_choices_that_exclude_each_other_are_named():
     [
         ({"model": {"attention": ["cbm"]}}, "'model.attention.0': 'cbm'. Did you mean cbam"),
         ({"imbalance": {"sampling": "oversample"}}, "Did you mean over"),
-        ({"augment": {"per_class": {"5": 2.0}}}, "unknown key augment.per_class: '5'"),
+        ({"augment": {"per_class": {"5": 2.0}}}, "unknown key of [augment.per_class] '5'"),
         ({"task": "osteoperosis"}, "Did you mean osteoporosis"),
         ({"also": ["kl"]}, "named twice"),
-        ({"model": {"freeze": -1}}, "model.freeze"),
+        ({"model": {"freeze": -1}}, "key 'model.freeze' = -1:"),
+        ({"model": {"freeze": "backbne"}}, "value of 'model.freeze': 'backbne'. Did you mean backbone"),
+        ({"augment": {"per_class": {"4": {"rotation": 3.0}}}}, "unknown key of [augment.per_class.4] 'rotation'. Did you mean rotate"),
+        ({"augment": {"per_class": {"4": {"rotate": 90.0}}}}, "key 'augment.per_class.4.rotate' = 90.0:"),
+        ({"tune": {"space": {"optim.lr": {"low": 1, "hgh": 3}}}}, "unknown key of [tune.space.optim.lr] 'hgh'. Did you mean high"),
     ],
 )
 def test_wrong_values_list_the_nearest(changes, said: str):

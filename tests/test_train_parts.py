@@ -41,10 +41,25 @@ def test_a_recipe_is_a_diff_from_defaults_and_overrides_win(tmp_path: Path):
     assert config.input == configs.InputConfig()
 
 
+def test_a_list_of_one_needs_no_brackets_on_the_command_line(tmp_path: Path):
+    given = [
+        "also=[osteoporosis]",
+        "imbalance.weights=inverse",
+        "model.cnn.channels=8",
+        "model.hidden=16",
+        "model.attention=se",
+        "augment.per_class.4=2",
+    ]
+    config = configs.load(recipe(tmp_path, ""), overrides=given)
+    assert (config.imbalance.weights, config.model.cnn.channels, config.model.hidden) == ("inverse", (8,), (16,))
+    assert (config.model.attention, config.also) == (("se",), ("osteoporosis",))
+    assert config.augment.of("4").amount("rotate") == 2 * config.augment.rotate
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[optim]\nepoch = 3\n", "unknown key 'optim.epoch': 'epoch'. Did you mean epochs"),
+        ("[optim]\nepoch = 3\n", "unknown key of [optim] 'epoch'. Did you mean epochs"),
         ("[optimiser]\n", "Did you mean optim"),
         ("[optim]\nepochs = 0\n", "'optim.epochs' = 0"),
         ("[optim\n", "no valid TOML"),

@@ -94,6 +94,18 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(knees: Path, tmp_pat
     assert load_file(tmp_path / "run" / "bad-batch.safetensors")["images"].shape[0] == 8
 
 
+@pytest.mark.parametrize(("batch_size", "remedy"), [(8, "--set optim.batch_size=4, or a smaller"), (1, "Try a smaller")])
+def test_running_out_of_memory_says_what_would_fit(
+    knees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int, remedy: str
+):
+    def exhausted(*args: object, **kwargs: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("lightning.Trainer.fit", exhausted)
+    with pytest.raises(ConfigError, match=remedy):
+        run(knees, tmp_path / "run", optim={"batch_size": batch_size})
+
+
 def test_unreadable_images_are_all_named(knees: Path, tmp_path: Path):
     shutil.copytree(knees, tmp_path / "data")
     bad = next((tmp_path / "data" / "train" / "2").iterdir())

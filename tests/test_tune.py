@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def what_came(study: optuna.Study) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize(
     ("space", "said"),
     [
-        ({"optim.lrr": [1e-3]}, "unknown key 'optim.lrr': 'lrr'. Did you mean lr"),
+        ({"optim.lrr": [1e-3]}, r"unknown key of \[optim\] 'lrr'. Did you mean lr"),
         ({"optim.lr": [1e-3, -1.0]}, r"tune\.space, optim\.lr = -1\.0"),
         ({"optim.lr": {"low": 1e-2, "high": 1e-3}}, "is no range"),
         ({"optim.lr": {"lo": 1e-2, "high": 1e-3}}, "Did you mean low"),
@@ -91,21 +92,22 @@ def test_a_search_stopped_in_a_trial_goes_on_as_if_it_had_not(knees: Path, tmp_p
 
 @pytest.mark.slow
 def test_a_trial_that_cannot_be_is_told_and_the_search_goes_on(knees: Path, tmp_path: Path):
-    config = recipe(
-        tune={"space": {"loss.name": ["focal", "focal_sigmoid"]}, "startup": 1}, loss={"alpha": [0.25], "name": "focal_sigmoid"}
-    )
+    space = {"loss.name": ["focal", "focal_sigmoid"], "model.hidden": [[], [8, 4]]}
+    config = recipe(tune={"space": space, "startup": 1}, loss={"alpha": [0.25], "name": "focal_sigmoid"})
     study = search(knees, tmp_path / "tune", trials=4, config=config)
     failed = [t for t in study.trials if t.state == optuna.trial.TrialState.FAIL]
     assert failed
     assert all("loss.alpha" in t.user_attrs[tuning.FAILED] for t in failed)
-    assert study.best_trial.params == {"loss.name": "focal_sigmoid"}
+    assert study.best_trial.params["loss.name"] == "focal_sigmoid"
+    assert {t.params["model.hidden"] for t in study.trials} <= {"[]", "[8, 4]"}
+    assert list(configs.load(tmp_path / "tune" / "best.toml").model.hidden) == json.loads(study.best_trial.params["model.hidden"])
     assert "loss.alpha" in write_report(study, tmp_path / "tune", monitor="val_nll").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
 def test_a_trial_worse_than_those_before_is_given_up(knees: Path, tmp_path: Path):
     config = recipe(tune={"space": {"optim.lr": [3e-3, 1.0]}, "startup": 1, "patience": 1}, optim={**SMALL["optim"], "epochs": 4})
-    study = tuning.open_study(config, tmp_path / "tune", manifest=manifests.load(knees, task="kl"))
+    study = tuning.open_study(config, tmp_path / "tune", tasks=[manifests.load(knees, task="kl")])
     for rate in (3e-3, 1.0):
         study.enqueue_trial({"optim.lr": rate})
     _, worse = search(knees, tmp_path / "tune", trials=2, config=config).trials

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from kneexray.cli._record import write_record
 
 
 def compare(
@@ -19,11 +22,13 @@ def compare(
     from kneexray.cli._extras import need
 
     need("eval", "matplotlib", "pyarrow", "scipy", "sklearn")
+    from kneexray.bundle import sha256_of
     from kneexray.evaluation.compare import compare as measure
     from kneexray.evaluation.compare_report import markdown_table, write_comparison
     from kneexray.evaluation.predictions_file import read_predictions
     from kneexray.provenance import command_line
 
+    started = datetime.now(UTC)
     files = [path / "predictions.parquet" if path.is_dir() else path for path in (a, b)]
     comparison = measure(*(read_predictions(path, task=task or None, invalid="drop") for path in files))
     typer.echo(markdown_table(comparison))
@@ -31,4 +36,8 @@ def compare(
         typer.echo(note)
     typer.echo(comparison["verdict"])
     if out is not None:
-        typer.echo(f"-> {write_comparison(comparison, out, provenance={'Command': command_line(sys.argv, home=str(Path.home()))})}")
+        page = write_comparison(comparison, out, provenance={"Command": command_line(sys.argv, home=str(Path.home()))})
+        config = {"a": str(a), "b": str(b), "task": task}
+        outputs = {"n": comparison["n"], "verdict": comparison["verdict"]}
+        write_record(out, started, config=config, inputs={str(file): sha256_of(file) for file in files}, outputs=outputs)
+        typer.echo(f"-> {page}")

@@ -13,6 +13,7 @@ import typer
 from kneexray.cli import data_split
 from kneexray.cli._bars import bytes_bar, files_bar
 from kneexray.cli._data_words import in_short, say_audit, say_left_out, say_splits, whole
+from kneexray.cli._record import write_record
 from kneexray.cli._task import TaskOption, task_at
 
 app = typer.Typer(no_args_is_help=True, help="Public data sets: list, fetch, import, audit for leaks, split by patient.")
@@ -42,6 +43,7 @@ def fetch(
     out: Annotated[Path | None, typer.Option("--out", help="The folder to download into; data/NAME unless named.")] = None,
 ) -> None:
     """Download a public data set: resumed, retried, checked. Says what to do where a person has to act."""
+    from kneexray.bundle import sha256_of
     from kneexray.datasets.card import UNKNOWN
     from kneexray.datasets.catalogue import get_card
     from kneexray.datasets.fetch import fetch as bring
@@ -51,8 +53,9 @@ def fetch(
     typer.echo(f"{card.title}\nlicence: {card.licence}\nfrom: {card.url}", err=True)
     with bytes_bar(card.name) as progress:
         place = bring(card, folder, progress=progress)
-    sha256 = _sha256(place) if place.is_file() else ""
-    _record(folder, started, config={"name": name}, inputs={}, outputs={place.name: sha256 or "folder", "checked": card.sha256 != UNKNOWN})
+    sha256 = sha256_of(place) if place.is_file() else ""
+    outputs = {place.name: sha256 or "folder", "checked": card.sha256 != UNKNOWN}
+    write_record(folder, started, config={"name": name}, inputs={}, outputs=outputs)
     if sha256:
         typer.echo(f"sha256 {sha256} ({'as expected' if card.sha256 != UNKNOWN else 'no trusted hash is known to check it against'})")
     typer.echo(f"{place}\nnext: kneexray data prepare {place} --out {folder / 'prepared'}")
@@ -67,6 +70,7 @@ def prepare(
     task: TaskOption = "",
 ) -> None:
     """Import a data set as it was published: check every image, map the class names, write one manifest."""
+    from kneexray.bundle import sha256_of
     from kneexray.datasets import manifest as manifests
     from kneexray.datasets.prepare import prepare as bring
 
@@ -77,8 +81,8 @@ def prepare(
     manifests.write(manifest, out / manifests.NAME)
     left_out = [{"file": item.name, "reason": item.reason, "repeats": item.repeats} for item in imported.left_out]
     outputs = {"manifest": manifests.NAME, "images": len(imported.examples), "left_out": left_out}
-    inputs = {str(path): _sha256(path)} if path.is_file() else {str(path): manifest.digest()}
-    _record(out, started, config={"path": str(path), "task": wanted.name}, inputs=inputs, outputs=outputs)
+    inputs = {str(path): sha256_of(path)} if path.is_file() else {str(path): manifest.digest()}
+    write_record(out, started, config={"path": str(path), "task": wanted.name}, inputs=inputs, outputs=outputs)
     say_splits(manifest)
     say_left_out([(item.name, item.reason) for item in imported.left_out])
     typer.echo(f"{out / manifests.NAME}\nnext: kneexray data audit {out / manifests.NAME} --out {out / 'audit'}")
@@ -122,7 +126,7 @@ def audit(
     if fix:
         outputs |= _fix(found, out, task)
     config = {"paths": [str(path) for path in paths], "task": task, "fix": fix, "jobs": jobs}
-    _record(out, started, config=config, inputs={", ".join(map(str, paths)): digest}, outputs=outputs)
+    write_record(out, started, config=config, inputs={", ".join(map(str, paths)): digest}, outputs=outputs)
     typer.echo(f"{page}")
 
 
@@ -161,6 +165,7 @@ def crop(
     task: TaskOption = "",
 ) -> None:
     """Cut the knees out of whole films, which training does not do by itself; knees of a film stay together in later splits."""
+    from kneexray.bundle import sha256_of
     from kneexray.datasets import crops
     from kneexray.datasets import manifest as manifests
     from kneexray.datasets.catalogue import get_card
@@ -173,8 +178,8 @@ def crop(
     manifests.write(made.manifest, out / manifests.NAME)
     left_out = [{"file": item.name, "reason": item.reason} for item in made.left_out]
     config = {"data": str(data), "boxes": str(boxes) if boxes else None, "task": manifest.task.name}
-    inputs = {str(data): manifest.digest(), **({str(boxes): _sha256(boxes)} if boxes else {})}
-    _record(out, started, config=config, inputs=inputs, outputs={"knees": len(made.manifest.examples), "left_out": left_out})
+    inputs = {str(data): manifest.digest(), **({str(boxes): sha256_of(boxes)} if boxes else {})}
+    write_record(out, started, config=config, inputs=inputs, outputs={"knees": len(made.manifest.examples), "left_out": left_out})
     say_splits(made.manifest)
     say_left_out([(item.name, item.reason) for item in made.left_out])
     typer.echo(f"{len(manifest.examples) - len(made.left_out)} films, {made.located} of them located\n{out / manifests.NAME}")
@@ -183,29 +188,7 @@ def crop(
 app.command()(data_split.split)
 
 
-def _record(folder: Path, started: datetime, *, config: dict[str, Any], inputs: dict[str, str], outputs: dict[str, Any]) -> None:
-    from kneexray import provenance
-
-    record = provenance.run_manifest(
-        command=sys.argv,
-        config=config,
-        inputs=inputs,
-        outputs=outputs,
-        started=started,
-        finished=datetime.now(UTC),
-        environment=provenance.environment(),
-    )
-    provenance.write_manifest(folder / "manifest.json", record)
-
-
 def _command() -> str:
     from kneexray.provenance import command_line
 
     return command_line(sys.argv)
-
-
-def _sha256(path: Path) -> str:
-    import hashlib
-
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

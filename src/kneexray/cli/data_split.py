@@ -56,8 +56,9 @@ def clusters_of(audit: Path | None, manifest: Manifest) -> list[list[str]]:
 
     known = audit or audits.beside(manifest)
     if known is not None:
+        clusters = audits.clusters_of(known, manifest)
         typer.echo(f"near-duplicates: as {known} has them", err=True)
-        return audits.clusters_of(known, manifest)
+        return clusters
     if all(e.patient_id for e in manifest.examples):
         return []
     typer.echo("patients are not known for every image: looking for near-duplicates, which must stay together", err=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import tempfile
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kneexray.cli._record import write_record
 from kneexray.engines import PROVIDERS
 
 if TYPE_CHECKING:
@@ -42,23 +44,28 @@ def evaluate(
     from kneexray.cli._extras import need
 
     need("eval", "matplotlib", "pyarrow", "scipy", "sklearn")
+    from kneexray.bundle import sha256_of
     from kneexray.evaluate import evaluate as measure
     from kneexray.evaluation.by_patient import by_patient
     from kneexray.evaluation.report import markdown_table, write_evaluation
+    from kneexray.metrics import HEADLINE
     from kneexray.provenance import command_line
 
+    started = datetime.now(UTC)
     with ExitStack() as stack:
         sections: list[Section] = []
         facts = {"Command": command_line(sys.argv, home=str(Path.home()))}
         thumbnail = heatmap = None
         if model.suffix == ".parquet":
             inputs = _stored(model, task=task, split=split, with_films=stress or faithfulness)
+            of = {str(model): sha256_of(model)}
         else:
             from kneexray.evaluation.answers import Pictures, answer
 
             predictor, manifest = _judged(model, data, task=task, roi=roi, provider=provider, stack=stack)
             facts["Network ran on"] = predictor.device
             inputs = answer(predictor, manifest, split=split or "test", jobs=jobs)
+            of = {**{grader.bundle.card.model_id: grader.bundle.card.sha256 for grader in predictor.graders}, str(data): manifest.digest()}
             pictures = Pictures(predictor, manifest)
             thumbnail, heatmap = pictures.film, pictures.heatmap
             sections = _tests(predictor, manifest, split=split or "test", most=most, stress=stress, faithfulness=faithfulness)
@@ -74,6 +81,10 @@ def evaluate(
             provenance=facts,
             sections=sections,
         )
+    asked = {"model": str(model), "data": str(data or ""), "split": split, "task": task, "roi": roi, "oa_threshold": oa_threshold}
+    tests = {"stress": stress, "faithfulness": faithfulness, "most": most, "per_patient": per_patient, "provider": provider}
+    found = {name: evaluation[name] for name in ("n", "n_patients", "split_quality", *HEADLINE)}
+    write_record(out, started, config=asked | tests, inputs=of, outputs=found, device=facts.get("Network ran on", "cpu"))
     typer.echo(markdown_table(evaluation))
     for section in sections:
         typer.echo(f"{section.title}: {section.alarm or section.lead}")

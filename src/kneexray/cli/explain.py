@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import sys
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kneexray.cli._record import write_record
 from kneexray.errors import ConfigError, choices
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ def explain(
     roi: Annotated[str, typer.Option(help="auto: decide whether the image is the crop of one knee; whole: it is.")] = "auto",
 ) -> None:
     """Show what on the films in PATH speaks for a grade: overlay, panel and raw map of each knee."""
-    from kneexray import provenance
     from kneexray.cli.predict import UNANSWERED, roi_mode
     from kneexray.read import find_sources
     from kneexray.roi import find_knees
@@ -65,16 +64,13 @@ def explain(
                 | {"explained": explainer.task.labels[explanation.grade], "method": explanation.method}
                 | {"window": list(explanation.window), "files": files}
             )
-    record = provenance.run_manifest(
-        command=sys.argv,
+    write_record(
+        out,
+        started,
         config={"path": path, "model": model, "checkpoint": checkpoint, "method": method, "class": label, "roi": roi},
         inputs={},
         outputs={"explanations": explained, "rejections": [rejection_record(rejection) for rejection in refused]},
-        started=started,
-        finished=datetime.now(UTC),
-        environment=provenance.environment(),
     )
-    provenance.write_manifest(out / "manifest.json", record)
     for rejection in refused:
         typer.echo(f"{rejection.source}: {rejection.reason}: {rejection.detail}", err=True)
     typer.echo(f"{len(explained)} knee(s) explained by {method}, {len(refused)} refused -> {out}\nFor research use. Not a medical device.")

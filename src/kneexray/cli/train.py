@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from kneexray.cli._training import opened, quiet
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -35,15 +36,11 @@ def train(
     need("train", "torch", "lightning", "timm")
     from lightning.pytorch.callbacks import RichProgressBar
 
-    from kneexray.datasets import manifest as manifests
-    from kneexray.train import config as configs
     from kneexray.train.processes import joined
     from kneexray.train.run import train as run_training
 
-    if not logging.getLogger().isEnabledFor(logging.INFO):  # it sets its own level when it is imported
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    config = configs.load(recipe, overrides=overrides or ())
-    manifest, *also = (manifests.load(data, task=task) for task in config.tasks)
+    quiet()
+    config, manifest, also = opened(recipe, data, overrides or ())
     if preview:
         from kneexray.train.preview import write_preview
 
@@ -76,7 +73,7 @@ def _folds(config: Config, manifest: Manifest, out: Path, *, folds: int, resume:
     from kneexray.train.module import validation_metrics
 
     pool = replace(manifest, examples=tuple(e for e in manifest.examples if e.split != "test"), leaks=())
-    made = split_into(pool, k=folds, seed=config.seed, clusters=clusters_of(None, pool))
+    made = split_into(pool, k=folds, seed=config.seed, clusters=clusters_of(None, manifest))
     answers = cross_validate(config, made, out, command=sys.argv, resume=resume, callbacks=watchers)
     measured = validation_metrics(answers.probabilities, answers.target)
     notes = "".join(f"note: {note}\n" for note in answers.notes)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from kneexray.cli._record import write_record
+from kneexray.cli._training import opened, quiet
 
 
 def tune(
@@ -21,25 +24,22 @@ def tune(
     from kneexray.cli._extras import need
 
     need("train", "torch", "lightning", "timm", "optuna", "tomli_w")
-    import optuna
-
-    from kneexray.datasets import manifest as manifests
     from kneexray.provenance import command_line
-    from kneexray.train import config as configs
     from kneexray.train.tune import BEST, best_trial
     from kneexray.train.tune import tune as search
     from kneexray.train.tune_report import write_report
 
-    if not logging.getLogger().isEnabledFor(logging.INFO):  # they set their own level when they are imported
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-    config = configs.load(recipe, overrides=overrides or ())
-    manifest, *also = (manifests.load(data, task=task) for task in config.tasks)
+    quiet("optuna")
+    started = datetime.now(UTC)
+    config, manifest, also = opened(recipe, data, overrides or ())
     study = search(config, manifest, out, trials=trials, command=sys.argv, also=also)
     monitor = config.select.monitor
     made = {"Command": command_line(sys.argv, home=str(Path.home())), "Data": f"{data} (sha256 {manifest.digest()})"}
     page = write_report(study, out, monitor=monitor, provenance=made)
     best = best_trial(study)
+    outputs = {"trials": len(study.trials), "best": None if best is None else {"number": best.number, "value": best.value, **best.params}}
+    digests = {f"{data} ({m.task.name})": m.digest() for m in (manifest, *also)}
+    write_record(out, started, config=config.model_dump(mode="json") | {"trials": trials}, inputs=digests, outputs=outputs)
     if best is None:
         typer.echo(f"no trial came to its end; {page} says why")
         return

@@ -171,6 +171,7 @@ def to_dict(found: Audit, *, digest: str) -> dict[str, Any]:
     return {
         "version": VERSION,
         "digest": digest,
+        "files": {item.file: seen.sha256 for item, seen in zip(found.items, found.scans, strict=True)},
         "figures": found.figures,
         "splits": dict(Counter(item.split for item in found.items if item.split)),
         "labels": dict(Counter(item.label for item in found.items if item.label)),
@@ -199,20 +200,25 @@ def beside(manifest: Manifest) -> Path | None:
 
 
 def clusters_of(path: Path, manifest: Manifest) -> list[list[str]]:
-    """Return the clusters in the ``audit.json`` at ``path``; raises :class:`DataError` where it is not of the files of ``manifest``."""
+    """Return the clusters in the ``audit.json`` at ``path``, files as ``manifest`` names them: told by their hashes, by name where it has
+    none. Files that are gone since are left out. Raises :class:`DataError` where the audit did not see every image of ``manifest``.
+    """
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        groups = [list(map(str, group)) for group in [*stored["exact_groups"], *stored["near_groups"]]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        hashes = {str(file): str(sha256) for file, sha256 in stored["files"].items()}
+        groups = [[hashes[file] for file in group] for group in [*stored["exact_groups"], *stored["near_groups"]]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: is no audit that can be read ({error}). Run 'kneexray data audit' on the manifest.") from error
-    files = {e.path for e in manifest.examples}
-    strange = next((file for group in groups for file in group if file not in files), None)
-    if strange is not None:
-        raise DataError(
-            f"{path}: speaks of {strange}, which the manifest does not hold. Audit this very manifest: kneexray data audit MANIFEST "
-            "--out DIR."
-        )
-    return groups
+    here: defaultdict[str, list[str]] = defaultdict(list)
+    seen = set(hashes.values()) - {""}
+    for example in manifest.examples:
+        sha256 = example.sha256 or hashes.get(example.path, "")
+        if sha256 not in seen:
+            raise DataError(
+                f"{path}: did not see {example.path}, or not as it is now. Audit this manifest: kneexray data audit MANIFEST --out DIR."
+            )
+        here[sha256].append(example.path)
+    return [[file for sha256 in dict.fromkeys(group) for file in here[sha256]] for group in groups]
 
 
 def _identical(scans: Sequence[Scan]) -> Groups:

@@ -74,9 +74,7 @@ def gather(path: Path, *, task: Task) -> Iterator[Found]:
 
 def below(name: str, root: Path) -> str:
     """Return the source name ``name`` as a path below ``root``, with ``/``; of an archive that is ``root`` itself, below its inside."""
-    start = str(root)
-    rest = name[len(start) :] if name.startswith(start) else name
-    return rest.replace("\\", "/").removeprefix("!").lstrip("/")
+    return name.removeprefix(str(root)).replace("\\", "/").removeprefix("!").lstrip("/")
 
 
 def on_disk(source: Source) -> Path | None:

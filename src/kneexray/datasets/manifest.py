@@ -51,7 +51,8 @@ class Manifest:
         """Return the examples of split ``name``; raises :class:`DataError` that lists the splits there are."""
         found = tuple(e for e in self.examples if e.split == name)
         if not found:
-            raise DataError(choices("split", name, {e.split for e in self.examples if e.split}))
+            known = {e.split for e in self.examples if e.split}
+            raise DataError(f"{choices('split', name, known)} Splits are made by 'kneexray data split'.")
         return found
 
     def labels(self, examples: Sequence[Example]) -> list[int]:

@@ -146,8 +146,9 @@ def _content(manifest: Manifest, rows: Sequence[int]) -> str:
 
 
 def summary(manifest: Manifest) -> dict[str, dict[str, int]]:
-    """Return the number of images of each class in each split."""
+    """Return the number of images of each class in each split: train, val, test and then others, in order."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for example in manifest.examples:
         counts[example.split or "(none)"][example.label] += 1
-    return {name: {label: counts[name][label] for label in manifest.task.labels} for name in counts}
+    names = dict.fromkeys([*(name for name in SPLITS[3] if name in counts), *counts])
+    return {name: {label: counts[name][label] for label in manifest.task.labels} for name in names}

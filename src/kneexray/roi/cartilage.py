@@ -26,20 +26,21 @@ BAND = 0.28
 """Height of the band as a share of the box's: condyles' edge, joint space and plateau."""
 
 
-def cartilage_band(pixels: NDArray[np.float32], box: Box, *, joint_line: float = JOINT_LINE) -> Box:
+def cartilage_band(pixels: NDArray[np.float32], box: Box) -> Box:
     """Return the band of the joint's cartilage: as wide as the ``box`` of a knee on a film (H, W), bone bright, and 0.28 as high.
 
-    ``joint_line`` is about where the joint is expected, as a share of the box's height: 0.5 for images cut about it.
+    A film that ends above and below within the box, so low that the usual crop does not fit about its joint, was cut about the joint.
     """
     seen = resample(pixels, box, size=(ROWS, ROWS))
-    row = valley(seen, joint_line=joint_line)
-    height = box[3] - box[1]
+    height, film = box[3] - box[1], pixels.shape[0]
+    strip = box[1] < 0 and film < box[3] and film < 2 * (1 - JOINT_LINE) * height
+    row = valley(seen, joint_line=(film / 2 - box[1]) / height if strip else JOINT_LINE)
     middle, half = box[1] + (row + 0.5) / ROWS * height, BAND / 2 * height
     return (box[0], middle - half, box[2], middle + half)
 
 
-def valley(seen: NDArray[np.float32], *, joint_line: float = JOINT_LINE) -> int:
-    """Return the row of the joint space in a knee's square (ROWS, ROWS)."""
+def valley(seen: NDArray[np.float32], *, joint_line: float) -> int:
+    """Return the row of the joint space in a knee's square (ROWS, ROWS); ``joint_line`` is about where, as a share of its height."""
     likely = np.exp(-(((np.arange(ROWS) + 0.5) / ROWS - joint_line) ** 2) / (2 * SPREAD**2))
     depth = np.zeros(ROWS)
     for left, right in CONDYLES:

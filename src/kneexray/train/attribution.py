@@ -79,8 +79,6 @@ def class_map(net: models.GradingNet, image: Tensor, grade: int) -> Map:
     """
     if not net.has_cam:
         raise ConfigError("--method cam: this network has no class map, its head is not one linear layer on averages. Try grad-cam.")
-    if not net.has_cam:
-        raise ConfigError("this network has no exact class map. Choose another --method, for instance grad-cam.")
     with torch.inference_mode():
         return _array(net.with_cam(image)[1][0, grade])
 

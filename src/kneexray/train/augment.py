@@ -6,7 +6,7 @@ One affine warp does rotation, zoom, shear, shift, flip and the cut to the netwo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kneexray.preprocess import Geometry
-from kneexray.train.config import AugmentConfig
+from kneexray.train.config import AugmentConfig, Changes
 from kneexray.train.processes import ALONE, Share
 
 
@@ -25,37 +25,48 @@ def augment(
     *,
     size: int,
     generator: torch.Generator,
-    strength: Tensor | None = None,
+    labels: Sequence[str] | None = None,
     share: Share = ALONE,
 ) -> Tensor:
     """Return (N, 1, size, size) float32 from whole boxes ``images`` (N, 1, H, W) in [0, 1].
 
-    ``generator`` (on the CPU) makes the draw reproducible and the same on every device. ``strength`` (N,) multiplies every spread
-    and the probability of erasing, image by image; flips are as frequent for all. ``images`` may be one process's ``share`` of a batch.
+    ``generator`` (on the CPU) makes the draw reproducible and the same on every device. ``labels`` (N) are the images' classes, empty
+    where one is not known. ``images`` may be one process's ``share`` of a batch.
     """
     n = len(images)
     chance = Chance(generator, n, share)
-    factor = torch.ones(n) if strength is None else strength.cpu()
+    kinds = _kinds(config)
+    whose = [kinds.get(label, kinds[""]) for label in labels] if labels is not None else [kinds[""]] * n
 
-    def draw(spread: float) -> Tensor:  # (N,) uniform in [-spread, spread], times the image's strength
-        return ((chance.uniform() * 2 - 1) * spread * factor).to(images.device)
+    def amount(key: str) -> Tensor:  # (N,)
+        return torch.tensor([changes.amount(key) for changes in whose])
+
+    def draw(key: str) -> Tensor:  # (N,) uniform between minus and plus the amount
+        return ((chance.uniform() * 2 - 1) * amount(key)).to(images.device)
+
+    def asked(key: str) -> bool:  # for any class: other processes hold images of others, and must draw as often
+        return any(changes.amount(key) for changes in kinds.values())
 
     images = images.float()
-    gamma = torch.exp(draw(config.gamma))[:, None, None, None]
+    gamma = torch.exp(draw("gamma"))[:, None, None, None]
     images = images.clamp(1e-3, 1) ** gamma
-    contrast, brightness = torch.exp(draw(config.contrast)), draw(config.brightness)
+    contrast, brightness = torch.exp(draw("contrast")), draw("brightness")
     images = (images - 0.5) * contrast[:, None, None, None] + (0.5 + brightness)[:, None, None, None]
     images = images.clamp(0, 1)  # over- and under-exposure lose detail, as they do on a film
-    theta = _affine(config, geometry, draw, chance)
+    angle, scale = torch.deg2rad(draw("rotate")), torch.exp(draw("zoom"))
+    mirror = torch.where(chance.uniform() < amount("flip"), -1.0, 1.0).to(angle.device)
+    x, y = 2 * draw("shift"), 2 * draw("shift")
+    slant = torch.tan(torch.deg2rad(draw("shear"))) if asked("shear") else torch.zeros_like(angle)
+    theta = _affine(angle, scale=scale * geometry.zoom, mirror=mirror, slant=slant, x=x, y=y + 2 * geometry.shift_y)
     grid = F.affine_grid(theta, [n, 1, size, size], align_corners=False)
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    if config.blur:
-        images = blurred(images, draw(config.blur).abs() * size)
-    if config.noise:
+    if asked("blur"):
+        images = blurred(images, draw("blur").abs() * size)
+    if asked("noise"):
         noise = chance.normal(images.shape[1:]).to(images.device)
-        images = images + noise * draw(config.noise).abs()[:, None, None, None]
-    if config.erase:
-        images = _erase(images, config.erase * factor, chance)
+        images = images + noise * draw("noise").abs()[:, None, None, None]
+    if asked("erase"):
+        images = _erase(images, amount("erase"), chance)
     return images
 
 
@@ -88,42 +99,57 @@ def blurred(images: Tensor, sigma: Tensor) -> Tensor:
     return F.conv2d(down, kernel[:, None, None, :], groups=n).transpose(0, 1)
 
 
-def mix(images: Tensor, targets: Sequence[Tensor], config: AugmentConfig, *, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
+def mixes(config: AugmentConfig) -> bool:
+    """Say whether images of any class are mixed."""
+    return any(changes.mixup or changes.cutmix for changes in _kinds(config).values())
+
+
+def mix(
+    images: Tensor, targets: Sequence[Tensor], config: AugmentConfig, *, generator: torch.Generator, labels: Sequence[str] | None = None
+) -> tuple[Tensor, list[Tensor]]:
     """Return images (N, 1, H, W) each mixed with its counterpart from the other end of the batch, and targets (N, K) in the same shares.
 
     Mixup adds the two images (Zhang et al. 2018, arXiv:1710.09412); CutMix pastes a rectangle of the other (Yun et al. 2019,
-    arXiv:1905.04899), whose area is the other's share.
+    arXiv:1905.04899), whose area is the other's share. Where ``labels`` (N) are given, an image is mixed as its class is to be.
     """
-    if not (config.mixup or config.cutmix):
+    if not mixes(config):
         return images, list(targets)
     random = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
-    paste = config.cutmix > 0 and (config.mixup == 0 or random.random() < 0.5)
-    alpha = config.cutmix if paste else config.mixup
-    own = float(random.beta(alpha, alpha))
-    other = images.flip(0)
-    if paste:
-        height, width = images.shape[2:]
-        side, middle = math.sqrt(1 - own), random.random(2)
-        (top, bottom), (left, right) = (
-            (round(max(0.0, c - side / 2) * length), round(min(1.0, c + side / 2) * length))
-            for c, length in zip(middle, (height, width), strict=True)
-        )
-        mixed = images.clone()
-        mixed[:, :, top:bottom, left:right] = other[:, :, top:bottom, left:right]
-        own = 1 - (bottom - top) * (right - left) / (height * width)
-    else:
-        mixed = own * images + (1 - own) * other
+    kinds = {label: (changes.mixup, changes.cutmix) for label, changes in _kinds(config).items()}
+    whose = [kinds.get(label, kinds[""]) for label in labels] if labels is not None else [kinds[""]] * len(images)
+    mixed, other, own = images.clone(), images.flip(0), images.new_ones(len(images), 1)
+    for kind in sorted({*kinds.values()} - {(0.0, 0.0)}):  # drawn for kinds without an image too: other processes may hold some
+        rows = [row for row, mine in enumerate(whose) if mine == kind]
+        mixed[rows], own[rows] = _mixed(images[rows], other[rows], *kind, random)
     return mixed, [own * target + (1 - own) * target.flip(0) for target in targets]
 
 
-def _affine(config: AugmentConfig, geometry: Geometry, draw: Callable[[float], Tensor], chance: Chance) -> Tensor:
-    """Return (N, 2, 3) maps from the output's [-1, 1] square to the input's."""
-    angle = draw(math.radians(config.rotate))
-    scale = torch.exp(draw(config.zoom)) * geometry.zoom
-    mirror = torch.where(chance.uniform() * 2 - 1 < 2 * config.flip - 1, -1.0, 1.0).to(angle.device)
+def _mixed(images: Tensor, other: Tensor, mixup: float, cutmix: float, random: np.random.Generator) -> tuple[Tensor, float]:
+    """Return images (N, 1, H, W) mixed with others, and the share that is their own."""
+    paste = cutmix > 0 and (mixup == 0 or random.random() < 0.5)
+    alpha = cutmix if paste else mixup
+    own = float(random.beta(alpha, alpha))
+    if not paste:
+        return own * images + (1 - own) * other, own
+    height, width = images.shape[2:]
+    side, middle = math.sqrt(1 - own), random.random(2)
+    (top, bottom), (left, right) = (
+        (round(max(0.0, c - side / 2) * length), round(min(1.0, c + side / 2) * length))
+        for c, length in zip(middle, (height, width), strict=True)
+    )
+    pasted = images.clone()
+    pasted[:, :, top:bottom, left:right] = other[:, :, top:bottom, left:right]
+    return pasted, 1 - (bottom - top) * (right - left) / (height * width)
+
+
+def _kinds(config: AugmentConfig) -> dict[str, Changes]:
+    """Return the changes of each class that has its own, and under the empty name those of all others."""
+    return {label: config.of(label) for label in ("", *config.per_class)}
+
+
+def _affine(angle: Tensor, *, scale: Tensor, mirror: Tensor, slant: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return (N, 2, 3) maps from the output's [-1, 1] square to the input's, of (N,) each; ``angle`` is in radians."""
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    x, y = draw(2 * config.shift), draw(2 * config.shift) + 2 * geometry.shift_y
-    slant = torch.tan(draw(math.radians(config.shear))) if config.shear else torch.zeros_like(angle)
     first = torch.stack([cos * mirror, slant * cos - sin, x], dim=1)
     second = torch.stack([sin * mirror, slant * sin + cos, y], dim=1)
     return torch.stack([first, second], dim=1)

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from kneexray.errors import ConfigError, choices
 from kneexray.tasks import get_task
 from kneexray.train.sections import AugmentConfig as AugmentConfig
+from kneexray.train.sections import Changes as Changes
 from kneexray.train.sections import CnnConfig as CnnConfig
 from kneexray.train.sections import DistilConfig as DistilConfig
 from kneexray.train.sections import ImbalanceConfig as ImbalanceConfig
@@ -28,8 +29,10 @@ from kneexray.train.sections import TuneConfig as TuneConfig
 
 LAST = "last"
 """The value of ``select.monitor`` that keeps the last epoch, whatever its figures."""
-LISTS = ("weights", "attention", "teachers", "also")
-"""Keys whose value is a list of words; ``--set`` takes a single word too."""
+LISTS = frozenset({"also", "model.weights", "model.attention", "model.hidden", "model.cnn.channels", "loss.alpha", "distil.teachers"})
+"""Keys whose value is a list; ``--set`` takes a single value too."""
+_UNION = re.compile(r".*[\[(].*|constrained-.*|int|float|bool|str")
+"""What pydantic adds to the place of an error for each kind of value that would have done."""
 
 
 class Config(Section):
@@ -93,7 +96,12 @@ def _check_together(config: Config) -> None:
     labels = get_task(config.task).labels
     for label in config.augment.per_class:
         if label not in labels:
-            raise ConfigError(choices("key augment.per_class:", label, labels))
+            raise ConfigError(choices("key of [augment.per_class]", label, labels))
+        try:
+            config.augment.of(label)
+        except ValidationError as error:
+            within = ("augment", "per_class", label)
+            raise ConfigError("\n".join(_sentence(item, within=within, section=Changes) for item in error.errors())) from None
     corrections = [
         f"imbalance.sampling = {config.imbalance.sampling!r}" if config.imbalance.sampling != "none" else "",
         f"imbalance.weights = {config.imbalance.weights!r}" if config.imbalance.weights != "none" else "",
@@ -112,26 +120,28 @@ def _apply(data: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: write it as key=value, for instance --set optim.epochs=3.")
     try:
         value = tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
-        value = text
+    except tomllib.TOMLDecodeError:  # words without the quotes, which a shell takes away
+        listed = re.fullmatch(r"\[(.*)\]", text)
+        value = [word.strip() for word in listed[1].split(",")] if listed else text
     *tables, last = key.strip().split(".")
     for table in tables:
         data = data.setdefault(table, {})
         if not isinstance(data, dict):
             raise ConfigError(f"--set {override}: {table!r} is a value, not a table of the recipe.")
-    data[last] = (value,) if last in LISTS and isinstance(value, str) else value
+    data[last] = [value] if key.strip() in LISTS and not isinstance(value, list) else value
 
 
-def _sentence(item: Any) -> str:
-    where = [str(part) for part in item["loc"]]
-    key = ".".join(where)
+def _sentence(item: Any, *, within: tuple[str, ...] = (), section: Any = Config) -> str:
+    """Return an error of pydantic's in a recipe's own words; ``section`` is the table that it was found in, ``within`` that table's key."""
+    where = [str(part) for part in item["loc"] if not _UNION.fullmatch(str(part))]
+    key = ".".join([*within, *where])
     if item["type"] == "extra_forbidden":
-        section: Any = Config
         for part in where[:-1]:
             section = Range if section is TuneConfig else section.model_fields[part].annotation
             if section is Range:
                 break
-        return choices(f"key '{key}':", where[-1], section.model_fields)
+        table = key.rpartition(".")[0]
+        return choices(f"key of [{table}]" if table else "key", where[-1], section.model_fields)
     if item["type"] == "literal_error":
         return choices(f"value of '{key}':", item["input"], re.findall(r"'([^']*)'", item["ctx"]["expected"]))
-    return f"key '{key}' = {item['input']!r}: {item['msg'].lower()}."
+    return f"key '{key}' = {item['input']!r}: {item['msg'].lower().replace('tuple', 'list')}."

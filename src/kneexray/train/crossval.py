@@ -19,7 +19,7 @@ from kneexray.train.card import evaluation_input
 from kneexray.train.config import LAST, Config
 from kneexray.train.export import load_net
 from kneexray.train.processes import joined
-from kneexray.train.run import train
+from kneexray.train.run import check, train
 
 PREDICTIONS = "predictions.parquet"
 CHOSEN = "each fold's epoch was chosen on the fold that it is judged on, which flatters the figures; select.monitor = 'last' does not"
@@ -41,6 +41,8 @@ def cross_validate(
     """
     if config.also:
         raise ConfigError(f"also = {', '.join(config.also)}: cross-validation is of one task at a time.")
+    for fold in folds:  # all of them before the first one trains
+        check(config, (fold,))
     runs = [out / f"fold-{i}" for i in range(len(folds))]
     with joined() as share:
         for run, fold in zip(runs, folds, strict=True):

@@ -26,7 +26,7 @@ from kneexray.roi import whole_knee
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 """Of what lies in a cache; it grows when reading or preprocessing change what a knee looks like."""
 
 

@@ -58,7 +58,7 @@ class GradingModule(L.LightningModule):
         targets = [cast("Criterion", c).targets(labels) for c, labels in zip(self.criteria, batch.labels.unbind(dim=1), strict=True)]
         if batch.taught is not None:
             targets.append(batch.taught)
-        images, targets = mix(images, targets, self.config.augment, generator=generator)
+        images, targets = mix(images, targets, self.config.augment, generator=generator, labels=class_names(batch, self.config))
         if not self.share.first:
             torch.manual_seed(seed + (self.share.rank << 32))  # or every process would drop the same features
         outputs = self.net.outputs(images.contiguous(memory_format=torch.channels_last))
@@ -117,9 +117,14 @@ class GradingModule(L.LightningModule):
 
 def augmented(batch: Batch, config: Config, *, size: int, generator: torch.Generator, share: Share = ALONE) -> Tensor:
     """Return what the network sees of a batch of whole boxes, (N, 1, size, size), each class changed as much as the recipe says."""
-    factors = [config.augment.per_class.get(label, 1.0) for label in TASKS[config.task].labels]
-    strength = config.augment.strength * torch.tensor([*factors, 1.0])[batch.labels[:, 0].cpu()]  # a missing label, -1, takes the last
-    return augment(batch.images, config.augment, config.input.geometry, size=size, generator=generator, strength=strength, share=share)
+    labels = class_names(batch, config)
+    return augment(batch.images, config.augment, config.input.geometry, size=size, generator=generator, labels=labels, share=share)
+
+
+def class_names(batch: Batch, config: Config) -> list[str]:
+    """Return the class of each image in the recipe's first task, empty where it is not known."""
+    names = [*TASKS[config.task].labels, ""]
+    return [names[label] for label in batch.labels[:, 0].tolist()]  # a missing label, -1, takes the last
 
 
 def validation_metrics(probabilities: NDArray[np.float64], target: NDArray[np.int64]) -> dict[str, float]:

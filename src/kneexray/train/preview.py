@@ -13,10 +13,10 @@ from torch import Tensor
 
 from kneexray.datasets.manifest import Manifest
 from kneexray.train import data, labels
-from kneexray.train.augment import mix
+from kneexray.train.augment import mix, mixes
 from kneexray.train.config import Config
 from kneexray.train.data import Batch
-from kneexray.train.module import augmented
+from kneexray.train.module import augmented, class_names
 from kneexray.train.run import check
 from kneexray.writers.output import make_folder
 
@@ -37,7 +37,7 @@ def write_preview(config: Config, tasks: Sequence[Manifest], out: Path) -> list[
     task = tasks[0].task
     of_class = [np.flatnonzero(fit.labels[:, 0] == grade)[:KNEES] for grade in range(len(task.labels))]
     sheets = {f"{task.name}-{label}": (rows, False) for label, rows in zip(task.labels, of_class, strict=True)}
-    if config.augment.mixup or config.augment.cutmix:
+    if mixes(config.augment):
         sheets["mixed"] = (np.array([rows[0] for rows in of_class]), True)
     generator = torch.Generator().manual_seed(config.seed)
     paths = []
@@ -49,7 +49,9 @@ def write_preview(config: Config, tasks: Sequence[Manifest], out: Path) -> list[
         columns = [seen]
         for _ in range(DRAWS):
             images = augmented(batch, config, size=geometry.size, generator=generator)
-            columns.append(mix(images, [], config.augment, generator=generator)[0] if mixing else images)
+            if mixing:
+                images, _ = mix(images, [], config.augment, generator=generator, labels=class_names(batch, config))
+            columns.append(images)
         paths.append(out / f"{name}.png")
         Image.fromarray(_sheet(columns)).save(paths[-1])
     return paths

@@ -82,7 +82,13 @@ def train(
             if share.first:  # nothing is written for a recipe that cannot be
                 run_folder.begin(folder, config, everything, identity, resume=resume)
             loaders = _loaders(
-                config, everything, fit, judge, teachers, Shared(sampler, batch_size=size, share=share), run_folder.cache(folder)
+                config,
+                everything,
+                fit=fit,
+                judge=judge,
+                teachers=teachers,
+                sampler=Shared(sampler, batch_size=size, share=share),
+                cache=run_folder.cache(folder),
             )
         trainer = _trainer(config, folder, [checkpoint, *callbacks], steps_per_epoch=steps, share=share)
         try:
@@ -90,10 +96,9 @@ def train(
         except RuntimeError as error:
             if not (isinstance(error, torch.OutOfMemoryError) or is_oom_error(error)):
                 raise
-            smaller = max(1, config.optim.batch_size // 2)
-            raise ConfigError(
-                f"out of memory at batch_size {config.optim.batch_size}. Try --set optim.batch_size={smaller}, or a smaller input.size."
-            ) from error
+            smaller = config.optim.batch_size // 2
+            remedy = f"--set optim.batch_size={smaller}, or a smaller input.size" if smaller else "a smaller input.size or backbone"
+            raise ConfigError(f"out of memory at batch_size {config.optim.batch_size}. Try {remedy}.") from error
         environment = provenance.environment(device=str(trainer.strategy.root_device)) | {"processes": share.world}
         with first_goes_ahead(share):
             if share.first:
@@ -136,6 +141,7 @@ def check(config: Config, tasks: Sequence[Manifest]) -> None:
 def _loaders(
     config: Config,
     manifest: Manifest,
+    *,
     fit: Labelled,
     judge: Labelled,
     teachers: Sequence[Bundle],

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kneexray.preprocess import Geometry
 
@@ -76,7 +76,7 @@ class InputConfig(Section):
         return sizes[-1] if sizes else self.size
 
 
-class AugmentConfig(Section):
+class Changes(Section):
     """Random changes, drawn anew for each image, uniform within plus or minus the value given.
 
     ``rotate`` and ``shear`` are in degrees, ``shift`` a share of the side, ``zoom``, ``gamma`` and ``contrast`` natural logarithms of a
@@ -85,8 +85,7 @@ class AugmentConfig(Section):
     ones too and cannot confuse the two sides of a patient. ``mixup`` and ``cutmix`` are the alpha of the Beta distribution that the
     share of the second image comes from; where both are given, each batch gets one of them.
 
-    ``strength`` is a factor on all of these but ``flip``, ``mixup`` and ``cutmix``, and ``per_class`` maps labels to a further one: rare
-    classes can be given more.
+    ``strength`` is a factor on all of these but ``flip``, ``mixup`` and ``cutmix``.
     """
 
     strength: Spread = 1.0
@@ -103,7 +102,30 @@ class AugmentConfig(Section):
     erase: Share = 0.0
     mixup: Spread = 0.0
     cutmix: Spread = 0.0
-    per_class: dict[str, Positive] = {}
+
+    def amount(self, key: str) -> float:
+        """Return the value of ``key``, times the strength where that acts on it."""
+        value: float = getattr(self, key)
+        return value if key in {"flip", "mixup", "cutmix"} else value * self.strength
+
+
+def _strength(given: Any) -> Any:
+    return {"strength": given} if isinstance(given, int | float) else given
+
+
+class AugmentConfig(Changes):
+    """The changes of every image, and what differs for a class: rare ones can be given more.
+
+    ``per_class`` maps labels to a further factor on the strength, or to a table of values of their own, in which ``strength`` is that
+    factor.
+    """
+
+    per_class: dict[str, Annotated[dict[str, float], BeforeValidator(_strength)]] = {}
+
+    def of(self, label: str) -> Changes:
+        """Return the changes of a class; of the images without a label where it is empty."""
+        every, own = self.model_dump(exclude={"per_class"}), self.per_class.get(label, {})
+        return Changes.model_validate(every | own | {"strength": self.strength * own.get("strength", 1.0)})
 
 
 class LossConfig(Section):
@@ -183,7 +205,7 @@ class Range(Section):
         return self
 
 
-Choice = int | float | bool | str
+Choice = int | float | bool | str | tuple[int | str, ...]
 SPACE: dict[str, Range | tuple[Choice, ...]] = {
     "optim.lr": Range(low=3e-5, high=3e-3, log=True),
     "optim.batch_size": (16, 32, 64),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +53,7 @@ def tune(
             raise ConfigError("a search trains on one process. Start it without torchrun.")
     check(config, (manifest, *also))
     space = distributions(config)
-    study = open_study(config, out, manifest=manifest)
+    study = open_study(config, out, tasks=(manifest, *also))
     make_folder(out / TRIALS / run_folder.CACHE)
     for trial in _to_do(study, config, space, trials=trials):
         folder = out / TRIALS / f"{trial.number:03d}"
@@ -72,14 +73,14 @@ def tune(
     return study
 
 
-def open_study(config: Config, out: Path, *, manifest: Manifest) -> optuna.Study:
+def open_study(config: Config, out: Path, *, tasks: Sequence[Manifest]) -> optuna.Study:
     """Return the study in ``out``, new or as it was left; raises :class:`ConfigError` where it is of another recipe or other data."""
     make_folder(out)
     direction = {"min": "minimize", "max": "maximize"}[run_folder.mode(config)]
     storage = f"sqlite:///{(out / STUDY).resolve().as_posix()}"
     pruner = MedianPruner(n_startup_trials=config.tune.startup, n_warmup_steps=config.tune.patience)
     study = optuna.create_study(storage=storage, study_name="tune", direction=direction, pruner=pruner, load_if_exists=True)
-    identity = sha256(f"{manifest.digest()} {config.model_dump_json()}".encode()).hexdigest()
+    identity = sha256(f"{' '.join(m.digest() for m in tasks)} {config.model_dump_json()}".encode()).hexdigest()
     if study.user_attrs.setdefault(OF_DATA, identity) != identity:
         raise ConfigError(f"{out}: holds a search on another recipe or other data. Go on with the same, or choose another --out.")
     study.set_user_attr(OF_DATA, identity)
@@ -94,7 +95,7 @@ def distributions(config: Config) -> dict[str, BaseDistribution]:
         for value in ends:
             changed(config, {key: value}, where=f"tune.space, {key} = {value!r}")
         if not isinstance(values, Range):
-            space[key] = CategoricalDistribution(values)
+            space[key] = CategoricalDistribution([json.dumps(v) if isinstance(v, tuple) else v for v in values])
         elif isinstance(values.low, int) and isinstance(values.high, int):
             space[key] = IntDistribution(values.low, values.high, log=values.log)
         else:
@@ -110,7 +111,7 @@ def changed(config: Config, values: Mapping[str, Any], *, where: str) -> Config:
         table = data
         for name in tables:
             table = table.setdefault(name, {})
-        table[last] = value
+        table[last] = json.loads(value) if isinstance(value, str) and value.startswith("[") else value  # Optuna's choices are no lists
     return validate(data, where=where)
 
 

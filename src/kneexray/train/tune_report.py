@@ -48,7 +48,7 @@ def write_report(study: optuna.Study, out: Path, *, monitor: str, provenance: Ma
                 key="values",
                 title="Which values",
                 lead=_what_mattered(study, finished),
-                figures={key.replace(".", "_"): (_slice(finished, key, monitor), f"{key}") for key in _keys(trials)},
+                figures={key.replace(".", "_"): (_slice(finished, key, monitor), f"What came of each {key}.") for key in _keys(trials)},
             ),
             Section(key="trials", title="All trials", lead="Best is the figure of a trial's best epoch.", tables=(_table(trials),)),
         ]
@@ -120,11 +120,15 @@ def _curves(trials: list[FrozenTrial], monitor: str) -> Figure:
 
 
 def _slice(finished: list[FrozenTrial], key: str, monitor: str) -> Figure:
-    figure, axes = _panel(key, xlabel=key, ylabel=monitor)
+    figure, axes = _panel("", xlabel=key, ylabel=monitor)
     tried = [t for t in finished if key in t.params]
     kind = tried[0].distributions[key] if tried else None
-    values = [str(t.params[key]) if isinstance(kind, CategoricalDistribution) else t.params[key] for t in tried]
-    axes.plot(values, [t.value for t in tried], ls="", marker="o", ms=5, color=SERIES[0])
+    places = [t.params[key] for t in tried]
+    if isinstance(kind, CategoricalDistribution):
+        places = [kind.choices.index(choice) for choice in places]
+        axes.set_xticks(range(len(kind.choices)), [str(choice) for choice in kind.choices])
+        axes.set_xlim(-0.5, len(kind.choices) - 0.5)
+    axes.plot(places, [t.value for t in tried], ls="", marker="o", ms=5, color=SERIES[0])
     if isinstance(kind, FloatDistribution | IntDistribution) and kind.log:
         axes.set_xscale("log")
     return figure
@@ -151,7 +155,7 @@ def _table(trials: list[FrozenTrial]) -> Table:
         )
         for t in trials
     )
-    return Table("", ("Trial", "", "Best", "Epochs", *keys), rows)
+    return Table("", ("Trial", "State", "Best", "Epochs", *keys), rows)
 
 
 def _plain(value: object) -> str:

@@ -22,19 +22,14 @@ _ROW = 4
 def show() -> None:
     """Show the page."""
     session.heading("Audit findings", "Copies, conflicts and leaks side by side. Say for each film which label it shall carry, or drop it.")
-    audits = session.places().audits
-    if not audits:
-        session.nothing("audit", "kneexray data audit MANIFEST --out audit/")
+    chosen = relabelling.choose(
+        "Audit", session.places().audits, key="audit", what="audit", command="kneexray data audit MANIFEST --out audit/"
+    )
+    if chosen is None:
         return
-    columns = st.columns((3, 3, 2))
-    with columns[0]:
-        folder = session.choose("Audit", audits, key="audit")
-    if folder is None:
-        return
-    with columns[1]:
+    folder, beside = chosen
+    with beside:
         labels = relabelling.labels_of(key="audited", likely=findings.audited(folder))
-    with columns[2]:
-        relabelling.reader()
     found, digest = findings.read(folder)
     if not found:
         st.success("This audit found nothing.")

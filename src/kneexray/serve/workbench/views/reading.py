@@ -22,22 +22,16 @@ def show() -> None:
         "Reading queue",
         "The films that the model is least certain of come first. Grade them blind: label and answer are shown when asked for.",
     )
-    folders = session.places().evaluations
-    if not folders:
-        session.nothing("evaluation", "kneexray evaluate bundle/ --data MANIFEST --split val --out eval/")
+    command = "kneexray evaluate bundle/ --data MANIFEST --split val --out eval/"
+    chosen = relabelling.choose("Answers of", session.places().evaluations, key="read", what="evaluation", command=command)
+    if chosen is None:
         return
-    columns = st.columns((3, 3, 2))
-    with columns[0]:
-        folder = session.choose("Answers of", folders, key="read")
-    if folder is None:
-        return
+    folder, beside = chosen
     found = session.evaluation(folder)
     films = evaluations.films_of(found.inputs, session.places().roots)
-    with columns[1]:
+    with beside:
         likely = films.root if films.root in session.places().roots else None
         labels = relabelling.labels_of(key="read-labels", task=found.inputs.task, likely=likely)
-    with columns[2]:
-        relabelling.reader()
     order = reading.queue(found.inputs)
     paths = {row: films.path_of(films.examples[row]) for row in order}
     done = relabelling.decided(films.task)

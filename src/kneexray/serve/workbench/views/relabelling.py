@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from kneexray.datasets.items import task_of
 from kneexray.datasets.manifest import Manifest
@@ -30,11 +32,20 @@ def labels_of(*, key: str, task: str | None = None, likely: Path | None = None) 
         return None
 
 
-def reader() -> str:
-    """Ask who reads."""
-    return st.text_input(
-        "Reader", key="reader", placeholder="initials, kept with each decision", max_chars=40, persist_state="session"
-    ).strip()
+def choose(label: str, folders: Sequence[Path], *, key: str, what: str, command: str) -> tuple[Path, DeltaGenerator] | None:
+    """Let the reader choose what to go through, and say who reads; return it, and the place beside it where the labels are chosen.
+
+    Where there is nothing to choose from, say that no ``what`` is there and the ``command`` that makes one.
+    """
+    if not folders:
+        session.nothing(what, command)
+        return None
+    left, middle, right = st.columns((3, 3, 2))
+    with left:
+        folder = session.choose(label, folders, key=key)
+    with right:
+        st.text_input("Reader", key="reader", placeholder="initials, kept with each decision", max_chars=40, persist_state="session")
+    return None if folder is None else (folder, middle)
 
 
 def decided(task: Task) -> dict[str, Decision]:
