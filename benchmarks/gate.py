@@ -18,11 +18,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from shares import told
 
 from kneexray.preprocess import resample
 from kneexray.read import find_sources, read_file
 from kneexray.roi import INVERTED, find_knees
 from kneexray.roi.localiser import iou
+from kneexray.roi.quality import NOISE_WARNING
 from kneexray.train import localiser_data as data
 from kneexray.types import Box
 
@@ -46,7 +48,8 @@ def main() -> None:
     kinds["lateral views"] = [entry for entry in without if entry.joints[0].kind == "lateral"]
     graded = sum(refused_of(entries, name) for name, entries in kinds.items())
     total = sum(map(len, kinds.values()))
-    print(f"all of these: {total - graded} of {total} refused ({1 - graded / total:.1%})")
+    print(f"all of these: {told(total - graded, total)} refused")
+    as_crops([*kinds["implants"], *kinds["lateral views"]])
     for reason, spoil in SPOILT.items():
         reasons_of(films, reason, spoil)
 
@@ -54,28 +57,32 @@ def main() -> None:
 def crops(folder: Path, most: int) -> None:
     """Print how many images of AP knees have no knee graded, all refusals on them, and how many were turned back from inverted."""
     reasons: Counter[str] = Counter()
-    inverted = refused = count = 0
+    inverted = noisy = refused = count = 0
     for source in islice(find_sources([folder]), most):
         found = find_knees(source.read().radiographs[0])
         count += 1
         refused += not found.knees
         reasons.update(rejection.reason for rejection in found.rejections)
         inverted += any(INVERTED in knee.warnings for knee in found.knees)
-    print(f"{folder}: {refused} of {count} images refused, refusals {_list(reasons)}, {inverted} turned back from inverted")
+        noisy += any(NOISE_WARNING in knee.warnings for knee in found.knees)
+    print(
+        f"{folder}: {told(refused, count)} images refused, refusals {_list(reasons)}, {inverted} turned back from inverted, {noisy} noisy"
+    )
 
 
 def knees_on(films: Sequence[data.Marked], name: str) -> None:
     """Print how many drawn AP knees are not graded."""
     lost: Counter[str] = Counter()
-    count = 0
+    count = noisy = 0
     for entry in films:
         found = find_knees(read_file(entry.path).radiographs[0])
+        noisy += sum(NOISE_WARNING in knee.warnings for knee in found.knees)
         for joint in entry.joints:
             if joint.kind == "ap":
                 count += 1
                 if not any(iou(joint.box, knee.box) >= 0.5 for knee in found.knees):
                     lost[", ".join(rejection.reason for rejection in found.rejections) or "not found"] += 1
-    print(f"{name}: {lost.total()} of {count} AP knees not graded {_list(lost)}")
+    print(f"{name}: {told(lost.total(), count)} AP knees not graded {_list(lost)}, {noisy} noisy")
 
 
 def refused_of(entries: Sequence[data.Marked], name: str) -> int:
@@ -86,8 +93,24 @@ def refused_of(entries: Sequence[data.Marked], name: str) -> int:
         found = find_knees(read_file(entry.path).radiographs[0])
         reasons.update({rejection.reason for rejection in found.rejections})
         graded += [entry.path.name] if found.knees else []
-    print(f"{name}: {len(entries) - len(graded)} of {len(entries)} refused {_list(reasons)}; graded: {', '.join(graded) or 'none'}")
+    refused = told(len(entries) - len(graded), len(entries))
+    print(f"{name}: {refused} refused {_list(reasons)}; graded: {', '.join(graded) or 'none'}")
     return len(graded)
+
+
+def as_crops(entries: Sequence[data.Marked]) -> None:
+    """Print how many joints of ``entries`` are refused when the film is cut to their boxes, as crops are that are taken whole."""
+    graded, count = [], 0
+    for entry in entries:
+        film = read_file(entry.path).radiographs[0]
+        unit = film.pixels.shape[1] if entry.shares else 1
+        for joint in entry.joints:
+            if joint.kind != "ap":
+                x0, y0, x1, y1 = (edge * unit for edge in joint.box)
+                count += 1
+                crop = replace(film, pixels=resample(film.pixels, (x0, y0, x1, y1), size=(299, 299)))
+                graded += [entry.path.name] if find_knees(crop).knees else []
+    print(f"implants and lateral views, cut to the knee: {told(count - len(graded), count)} refused; graded: {', '.join(graded) or 'none'}")
 
 
 def reasons_of(films: Sequence[data.Marked], reason: str, spoil: Spoil) -> None:
@@ -98,8 +121,12 @@ def reasons_of(films: Sequence[data.Marked], reason: str, spoil: Spoil) -> None:
             continue
         film = read_file(entry.path).radiographs[0]
         found = find_knees(replace(film, pixels=np.ascontiguousarray(spoil(film.pixels, entry.joints[0].box))))
-        said.update([r.reason for r in found.rejections] or ["turned back" if INVERTED in found.knees[0].warnings else "graded"])
+        said.update([r.reason for r in found.rejections] or [_answer(found.knees[0].warnings)])
     print(f"spoilt: {reason}: {_list(said)}")
+
+
+def _answer(warnings: Sequence[str]) -> str:
+    return "turned back" if INVERTED in warnings else "warned of noise" if NOISE_WARNING in warnings else "graded"
 
 
 def _one(pixels: NDArray[np.float32], box: Box, times: float = 2.0) -> tuple[NDArray[np.float32], float]:
@@ -126,6 +153,15 @@ def _cut_at(share: float) -> Spoil:
     return spoil
 
 
+def _noisy(strength: float) -> Spoil:
+    def spoil(pixels: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
+        one = _one(pixels, box)[0]
+        grain = np.random.default_rng(0).standard_normal(one.shape, dtype=np.float32)
+        return np.clip(one + np.float32(strength) * grain, 0, 1)
+
+    return spoil
+
+
 SPOILT: dict[str, Spoil] = {
     "nothing (one knee cut out)": lambda pixels, box: _one(pixels, box)[0],
     "inverted": lambda pixels, box: 1 - _one(pixels, box)[0],
@@ -137,6 +173,9 @@ SPOILT: dict[str, Spoil] = {
     "cut off just below the joint line": _cut_at(0.66),
     "too small (60 px a knee)": lambda pixels, box: resample(_one(pixels, box)[0], (0, 0, 512, 512), size=(120, 120)),
     "white (four times the exposure)": lambda pixels, box: np.minimum(1, 4 * _one(pixels, box)[0]),
+    "noise of 2 % of the grey range": _noisy(0.02),
+    "noise of 5 % of the grey range": _noisy(0.05),
+    "noise of 10 % of the grey range": _noisy(0.1),
     "dark (a twentieth)": lambda pixels, box: np.round(_one(pixels, box)[0] * 0.05 * 255) / 255,
 }
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from machine import describe
+from shares import told
 
 from kneexray.preprocess import resample
 from kneexray.read import read_file
@@ -30,20 +31,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="The folder of wani, knee-implants, mixed-knee-films and not-knees.")
     parser.add_argument("--network", type=Path, default=NETWORK)
+    parser.add_argument(
+        "--swap", action="store_true", help="Measure on the implants and laterals not held back: of a network made with --swap."
+    )
     parser.add_argument("--repeat", type=int, default=20)
     options = parser.parse_args()
     print(describe("onnxruntime", "numpy", "pillow"))
     wani = data.wani(options.data / "wani")
-    everything = [*wani, *data.others(options.data), *data.negatives([options.data / "not-knees"])]
+    everything = [*wani, *data.others(options.data, swap=options.swap), *data.negatives([options.data / "not-knees"])]
     held_back = [entry for entry in everything if entry.held_back]
     found = measure(held_back, network=options.network)
-    low, high = _interval(found.ious >= 0.5)
     print(f"{found.films} held-back films, {len(found.ious)} knees")
     print(
         f"  median IoU            {np.median(found.ious):.3f} (lowest {found.ious.min():.2f}, 5 % below {np.percentile(found.ious, 5):.2f})"
     )
-    print(f"  IoU >= 0.5            {(found.ious >= 0.5).mean():.1%} ({low:.1%} to {high:.1%})")
-    print(f"  IoU >= 0.8            {(found.ious >= 0.8).mean():.1%}")
+    for least in (0.5, 0.8):
+        print(f"  IoU >= {least}            {told(int((found.ious >= least).sum()), len(found.ious))}")
     print(f"  boxes too many        {found.extra}")
     print(f"  side by the fibula    right for {found.sides[0]} of {found.sides[1]} knees of known side")
     print(
@@ -75,13 +78,6 @@ def cartilage_errors(folder: Path) -> np.ndarray:
         _, top, _, bottom = cartilage_band(pixels, (0, 0, width, height))
         errors.append(((top + bottom) / 2 - np.median(np.nonzero(mask > 0.5)[0])) / height)
     return np.array(errors)
-
-
-def _interval(right: np.ndarray) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share."""
-    n, p, z = len(right), float(right.mean()), 1.96
-    middle, half = p + z * z / (2 * n), z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5
-    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,13 @@ onnx = pytest.importorskip("onnx")
 
 from onnx import TensorProto, helper, numpy_helper
 
+from kneexray.bundle import open_bundle, shipped
 from kneexray.engines import open_engine
 from kneexray.evaluation.inputs import EvaluationInput
 from kneexray.model_card import changes
+from kneexray.preprocess import batch
+from kneexray.read import read_file
+from kneexray.roi import whole_knee
 from kneexray.train.quantize import IMAGES, facts, inner_layers, quantize, sample
 
 SIDE = 24
@@ -76,6 +80,39 @@ def test_the_layers_between_the_first_and_the_last_are_rounded_and_the_answers_s
     assert again.read_bytes() == rounded.read_bytes()
 
 
+def in_float32(network: Path, path: Path) -> Path:
+    """Write ``network``, whose weights are stored as float16, with float32 weights and no Cast."""
+    model = onnx.load(network)
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    casts = [node for node in model.graph.node if node.op_type == "Cast" and node.input[0] in stored]
+    for node in casts:
+        tensor = stored[node.input[0]]
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), node.output[0]))
+        model.graph.node.remove(node)
+    assert casts
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.slow
+def test_the_shipped_network_keeps_its_answers_and_its_heatmaps(shared_data: Path, tmp_path: Path):
+    bundle = open_bundle(shipped("kl"))
+    images = {}
+    for split in ("train", "val"):
+        crops = sorted((shared_data / "chen2018" / split).glob("*/*"))
+        chosen = [read_file(crops[place]).radiographs[0] for place in sample(len(crops), size=12)]
+        images[split] = batch([whole_knee(film) for film in chosen], bundle.geometry)
+    exact, rounded = (in_float32(bundle.network, tmp_path / name) for name in ("exact.onnx", "rounded.onnx"))
+    quantize(rounded, images["train"])
+    assert rounded.stat().st_size < 0.3 * exact.stat().st_size
+    (logits, maps), (logits_8, maps_8) = (
+        open_engine(network, threads=0).run(["logits", "cam"], {"image": images["val"]}) for network in (exact, rounded)
+    )
+    assert np.sqrt(np.mean((logits_8 - logits) ** 2)) < 0.05 * logits.std()
+    for grade, seen, seen_8 in zip(logits.argmax(axis=1), maps, maps_8, strict=True):
+        assert np.corrcoef(seen[grade].ravel(), seen_8[grade].ravel())[0, 1] > 0.97
+
+
 def test_the_sample_is_spread_evenly_and_holds_no_image_twice():
     assert sample(10) == list(range(10))
     chosen = sample(10_000)
@@ -102,3 +139,5 @@ def test_the_loss_is_told_with_its_interval():
     assert told["agreement"] == pytest.approx(0.9)
     assert "accuracy -0.100 (-0." in changes(told)
     assert "90.0% of the answers are the same" in changes(told)
+    gain = {"loss": {"accuracy": {"value": 0.01, "low": -0.005, "high": 0.025}}, "agreement": 0.99}
+    assert changes(gain) == "accuracy +0.010 (-0.005 to +0.025); 99.0% of the answers are the same"

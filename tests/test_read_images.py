@@ -114,6 +114,16 @@ def test_cmyk_jpeg() -> None:
     np.testing.assert_allclose(one(encoded(image, "JPEG", quality=100)).pixels, values / 255, atol=0.03)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize(
+    ("colour", "rows", "photograph"), [((90, 90, 115), 40, True), ((90, 90, 115), 29, False), ((114, 90, 90), 40, False)]
+)
+def test_photographs_are_told_by_the_share_of_coloured_pixels(mode: str, colour: tuple[int, int, int], rows: int, photograph: bool) -> None:
+    image = Image.new("RGB", (100, 100), (90, 90, 90))
+    image.paste(colour, (0, 0, 100, rows))
+    assert one(encoded(image.convert(mode), "TIFF")).photograph is photograph
+
+
 def test_transparency_becomes_black() -> None:
     values = film()
     alpha = np.full_like(values, 255)

@@ -169,6 +169,30 @@ def test_a_marked_radiograph_is_no_photograph(tmp_path: Path):
     assert not radiograph.photograph
 
 
+def in_colours(size: tuple[int, int], tone: float, *, uneven: float = 0.0) -> Image.Image:
+    """Return the drawn film at ``size`` (width, height) in a faint blue tone, by ``uneven`` levels another at its sides."""
+    grey = np.asarray(Image.fromarray((one() * 200 + 20).astype(np.uint8)).resize(size), np.float32)
+    blue = tone + np.linspace(-uneven, uneven, size[0]) * (grey > 0)
+    return Image.fromarray(np.stack([grey - blue, grey, grey + blue], axis=-1).round().astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("size", "tone", "uneven", "expected"),
+    [
+        ((1200, 900), 0, 0, False),
+        ((1200, 900), 3, 0, True),  # tinged all over, and as a camera frames
+        ((960, 1280), 3, 0, True),
+        ((400, 300), 3, 0, False),  # too small for a camera's picture
+        ((1100, 900), 3, 0, False),  # a film scanned in one tone
+        ((1100, 900), 3, 6, True),  # as lamps and glare would light it
+    ],
+)
+def test_a_faint_tinge_is_a_photographs_where_it_is_uneven_or_framed_by_a_camera(size, tone, uneven, expected, tmp_path: Path):
+    in_colours(size, tone, uneven=uneven).save(tmp_path / "film.png")
+    (radiograph,) = read_file(tmp_path / "film.png").radiographs
+    assert radiograph.photograph is expected
+
+
 def test_real_films_are_no_photographs(shared_data: Path):
     films = [*sorted((shared_data / "wani").rglob("*.jp*g"))[::10], *sorted((shared_data / "mixed-knee-films").glob("*.*g"))]
     assert len(films) > 20

@@ -29,7 +29,8 @@ from kneexray.roi.localiser import (
 )
 from kneexray.synthetic import draw_knee
 from kneexray.train import localiser_data as data
-from kneexray.train.localiser_scenes import Scene, exposed, pasted, scene, targets, with_metal
+from kneexray.train.localiser_metal import with_metal
+from kneexray.train.localiser_scenes import Scene, exposed, pasted, scene, targets
 
 WINDOW = (0.0, 0.0, float(SIZE), float(SIZE))
 

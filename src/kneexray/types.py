@@ -34,6 +34,7 @@ REASONS: MappingProxyType[str, str] = MappingProxyType(
         "cut_off": "the joint reaches beyond the film's edge",
         "clipped": "much of the joint is all white or all black",
         "too_dark": "the joint shows too few grey values",
+        "noisy": "the joint is lost in noise",
         "too_small": "the knee has too few pixels to grade",
         "photograph": "a camera's photograph of a film or screen",
         "failed": "an unexpected failure while this file was graded",

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from kneexray.errors import ReadError
 from kneexray.read.limits import Limits
+from kneexray.read.photograph import is_photograph
 from kneexray.read.scaling import depth_for, luma, to_unit
 from kneexray.read.tiff import check_directories
 from kneexray.types import Radiograph, Rejection, Study
@@ -38,9 +39,6 @@ _ENDINGS: MappingProxyType[str, bytes] = MappingProxyType({"PNG": b"IEND\xaeB`\x
 # Tags of TIFF 6.0 and EXIF 2.32.
 _NEW_SUBFILE_TYPE, _PHOTOMETRIC, _ORIENTATION = 254, 262, 274
 _WHITE_IS_ZERO = 0
-_EXIF, _EXPOSURE = 0x8769, frozenset({0x829A, 0x829D, 0x8827})  # exposure time, aperture, sensitivity: only cameras write these
-_COLOURED, _MOST_COLOURED = 24, 0.3
-"""Levels of 255 by which the channels of a coloured pixel differ, and the largest share of such pixels on a radiograph."""
 
 
 def read_image(data: bytes, kind: str, *, source: str, limits: Limits) -> Study:
@@ -60,7 +58,7 @@ def read_image(data: bytes, kind: str, *, source: str, limits: Limits) -> Study:
         for page in pages:
             pixels, warnings = _page_pixels(image, data, kind, page)
             frame = page if len(pages) > 1 else None
-            radiographs.append(Radiograph(pixels, source, frame=frame, warnings=warnings, photograph=_is_photograph(image)))
+            radiographs.append(Radiograph(pixels, source, frame=frame, warnings=warnings, photograph=is_photograph(image)))
     except ImportError:  # a broken installation, not a broken file
         raise
     except Exception as error:  # a damaged file makes Pillow raise nearly anything: SyntaxError, struct.error, EOFError, ...
@@ -172,17 +170,6 @@ def _wide_colour(image: Image, data: bytes, kind: str, index: int) -> NDArray[np
     if image.mode in ("RGBA", "LA"):
         grey = grey * values[..., -1].astype(np.uint32) // 65535
     return grey
-
-
-def _is_photograph(image: Image) -> bool:
-    """Say whether a camera took the loaded ``image``: radiographs are grey, but for marks and burnt-in colours."""
-    if "exif" in image.info and _EXPOSURE & image.getexif().get_ifd(_EXIF).keys():
-        return True
-    if image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I"):
-        return False
-    small = image.convert("RGBA").convert("RGB").reduce(max(1, max(image.size) // 256))
-    channels = np.asarray(small).astype(np.int16)
-    return bool((np.ptp(channels, axis=2) > _COLOURED).mean() > _MOST_COLOURED)
 
 
 def _exif_orientation(image: Image) -> int:

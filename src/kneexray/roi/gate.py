@@ -81,7 +81,8 @@ def thumbnail(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    return float(np.corrcoef(a, b)[0, 1])
+    a, b = a - a.mean(), b - b.mean()
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
 @cache

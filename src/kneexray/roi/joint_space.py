@@ -144,14 +144,15 @@ def joint_space(band: NDArray[np.float32], *, pixel: tuple[float, float]) -> Spa
     rows = np.arange(band.shape[0]) + 0.5
     middles = np.interp(x, columns, rows @ band[:, columns] / heights[columns])
     margins = np.stack([x + 0.5, middles - heights / 2, middles + heights / 2], axis=1)[columns[0] : columns[-1] + 1]
-    smooth = np.convolve(np.pad(heights, SMOOTHED // 2, mode="edge"), np.full(SMOOTHED, 1 / SMOOTHED), mode="valid")
+    smooth = np.convolve(heights, np.full(SMOOTHED, 1 / SMOOTHED), mode="same")  # too low at the ends, where no width is taken
     near, far = (round(width * (0.5 - CONDYLES / 2 + CONDYLES * share)) for share in PORTION)
     return Space(margins, *(_width(middles, smooth, part, pixel) for part in (slice(near, far), slice(width - far, width - near))))
 
 
 def _width(middles: NDArray[np.float64], heights: NDArray[np.float64], part: slice, pixel: tuple[float, float]) -> Width:
     """Return the least width within ``part`` of a band of these ``middles`` and ``heights`` (W,)."""
-    slope = float(np.polyfit(np.arange(part.start, part.stop), middles[part], 1)[0])
+    lever = np.arange(part.stop - part.start) - (part.stop - part.start - 1) / 2
+    slope = float(lever @ middles[part] / (lever @ lever))  # of the line with the least squares
     place = part.start + int(heights[part].argmin())
     turn = math.atan(slope * pixel[0] / pixel[1])
     value = float(heights[place]) * pixel[0] * math.cos(turn)

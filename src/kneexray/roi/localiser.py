@@ -47,7 +47,7 @@ OVERLAP = 0.3
 class Joint:
     """A joint found. ``box`` is in pixels of the film, in the convention of :class:`kneexray.types.Knee`; ``tilt`` is how far the leg is
     turned clockwise on the film, in degrees (told within 45); ``score`` is in [0, 1]. ``rightness`` above 0
-    says that the fibula lies as a right knee's does: too often wrong to name a side (docs/localiser.md).
+    says that the fibula lies as a right knee's does: no side is named by it yet (docs/localiser.md).
     """
 
     kind: Kind

@@ -14,7 +14,7 @@ from importlib import resources
 from types import MappingProxyType
 
 from kneexray import predict, roi
-from kneexray.roi import joint_space, sides
+from kneexray.roi import joint_space, quality, sides
 from kneexray.tasks import MEASUREMENTS, TASKS
 from kneexray.types import REASONS, Knee, Measurement, Prediction, Side
 from kneexray.writers.base import DISCLAIMER
@@ -27,8 +27,14 @@ WARNINGS: MappingProxyType[str, str] = MappingProxyType(
         "inverted": roi.INVERTED,
         "by_place": sides.BY_PLACE,
         "side_unknown": sides.UNKNOWN,
+        "by_marker": sides.BY_MARKER,
+        "reversed": sides.REVERSED,
+        "markers_contradictory": sides.CONTRADICTORY,
+        "marker_disagrees": sides.DISAGREES,
+        "marker_mirrored": sides.MIRRORED,
         "no_map": predict.NO_MAP,
         "no_joint_space": joint_space.IMPLAUSIBLE,
+        "noisy": quality.NOISE_WARNING,
     }
 )
 """The warnings that are translated, by key; others (on faults of a DICOM file) stay in English."""

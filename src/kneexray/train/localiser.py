@@ -36,7 +36,8 @@ from kneexray.train import localiser_data as data
 from kneexray.train.compact import halve
 from kneexray.train.graph import write_onnx
 from kneexray.train.localiser_data import Film, Marked
-from kneexray.train.localiser_scenes import exposed, pasted, scene, targets, with_metal
+from kneexray.train.localiser_metal import with_metal
+from kneexray.train.localiser_scenes import exposed, pasted, scene, targets
 from kneexray.train.models import Standardise
 
 logger = logging.getLogger(__name__)
@@ -52,8 +53,8 @@ BATCH = 24
 RATE = 3e-3
 SHARES = {"film": 0.37, "pasted": 0.17, "crop": 0.11, "implant": 0.12, "lateral": 0.08, "negative": 0.11, "turned": 0.04}
 """How often a training view is of each kind of film."""
-METAL = 0.13
-"""How often an AP joint gets a drawn prosthesis."""
+METAL = 0.25
+"""How often an AP joint gets drawn metal."""
 
 
 class LocaliserNet(nn.Module):
@@ -231,12 +232,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--negatives", type=Path, required=True, help="Images that show no knee.")
     parser.add_argument("--weights", type=Path, required=True, help="MobileNetV2 of ImageNet as safetensors in timm's naming.")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--swap", action="store_true", help="Learn from the implants and laterals held back, and hold back the rest.")
     given = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(given)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    everything = (data.wani(options.wani), data.others(options.others), data.negatives([options.negatives]))
+    everything = (data.wani(options.wani), data.others(options.others, swap=options.swap), data.negatives([options.negatives]))
     wani, others, negatives = ([entry for entry in part if not entry.held_back] for part in everything)
     crops = data.crops(options.crops, most=CROPS)
     draw = Draw(data.load(wani), crops, data.load(others), data.load(negatives))

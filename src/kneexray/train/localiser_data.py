@@ -71,21 +71,26 @@ def wani(root: Path) -> list[Marked]:
     """Return the films of Wani & Arora that have boxes, split by group."""
     with (root / "boxes.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    out = []
+    for name, group in wani_groups(root).items():
+        mine = [row for row in rows if row["file"] == name]
+        if mine:
+            out.append(Marked(root / name, tuple(map(_marking, mine)), held_back(group, HELD_BACK)))
+    return out
+
+
+def wani_groups(root: Path) -> dict[str, str]:
+    """Return the group of each film of Wani & Arora, with boxes or without."""
     with (root / "labels.csv").open(newline="", encoding="utf-8") as file:
         scores = {row["file"]: row["t_score"] for row in csv.DictReader(file)}
-    names = sorted({row["file"] for row in rows} | set(scores))
+    names = sorted(scores)
     groups, first = Groups(len(names)), dict[str, int]()
     for i, name in enumerate(names):
         keys = [hashlib.sha256((root / name).read_bytes()).hexdigest()]
-        keys += [f"T {scores[name]}"] if scores.get(name) else []
+        keys += [f"T {scores[name]}"] if scores[name] else []
         for key in keys:
             groups.join(first.setdefault(key, i), i)
-    out = []
-    for i, name in enumerate(names):
-        mine = [row for row in rows if row["file"] == name]
-        if mine:
-            out.append(Marked(root / name, tuple(map(_marking, mine)), held_back(f"wani {names[groups.find(i)]}", HELD_BACK)))
-    return out
+    return {name: f"wani {names[groups.find(i)]}" for i, name in enumerate(names)}
 
 
 def _marking(row: dict[str, str]) -> Marking:
@@ -97,8 +102,11 @@ def _side(text: str) -> Side | None:
     return "L" if text == "L" else "R" if text == "R" else None
 
 
-def others(root: Path) -> list[Marked]:
-    """Return the knees with implants and the lateral views in ``knee-implants`` and ``mixed-knee-films`` below ``root``."""
+def others(root: Path, *, swap: bool = False) -> list[Marked]:
+    """Return the knees with implants and the lateral views in ``knee-implants`` and ``mixed-knee-films`` below ``root``.
+
+    With ``swap`` those are held back that otherwise are not: together a cross-validation of two folds, in which each is measured on once.
+    """
     with BOXES.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     out = []
@@ -107,7 +115,7 @@ def others(root: Path) -> list[Marked]:
         with Image.open(root / name) as image:
             ratio = image.height / image.width
         joints = [Marking(_box(float(r["centre_x"]), float(r["joint_y"]) * ratio, float(r["side"])), cast("Kind", r["kind"])) for r in mine]
-        out.append(Marked(root / name, tuple(joints), mine[0]["split"] == "test", shares=True))
+        out.append(Marked(root / name, tuple(joints), (mine[0]["split"] == "test") != swap, shares=True))
     return out
 
 

@@ -141,42 +141,6 @@ def pasted(crops: Sequence[Film], rng: Generator) -> Film:
     return Film("drawn", canvas.astype(np.uint8), tuple(joints))
 
 
-def with_metal(film: Film, rng: Generator) -> Film:
-    """Return ``film`` with a drawn prosthesis in one of its AP joints, which makes that joint an implant."""
-    number = int(rng.integers(len(film.joints)))
-    x0, y0, x1, _ = film.joints[number].box
-    side = x1 - x0
-    image = Image.fromarray(film.pixels)
-    draw = ImageDraw.Draw(image)
-    bright = int(rng.uniform(215, 256))
-
-    def at(*points: tuple[float, float]) -> list[tuple[float, float]]:
-        return [(x0 + x * side + rng.normal(0, 0.008) * side, y0 + y * side + rng.normal(0, 0.008) * side) for x, y in points]
-
-    total = rng.random() < 0.55
-    left, right = (0.08, 0.92) if total else ((0.08, 0.46) if rng.random() < 0.5 else (0.54, 0.92))
-    joint = 0.59 + rng.normal(0, 0.015)
-    top = joint - rng.uniform(0.18, 0.36)
-    notch = (left + right) / 2
-    femoral = [(left, top + 0.06), (left + 0.06, top), (notch, top + 0.05), (right - 0.06, top), (right, top + 0.06)]
-    femoral += [(right, joint - 0.05), (right - 0.08, joint - 0.01)]
-    femoral += [(notch + 0.06, joint - 0.02), (notch, joint - 0.09), (notch - 0.06, joint - 0.02)] if total else []
-    femoral += [(left + 0.08, joint - 0.01), (left, joint - 0.05)]
-    if rng.random() < 0.9:
-        draw.polygon(at(*femoral), fill=bright)
-    if rng.random() < 0.9:
-        low = joint + rng.uniform(0.03, 0.07)
-        draw.polygon(at((left, joint + 0.02), (right, joint + 0.02), (right, low), (left, low)), fill=bright)
-        wide = rng.uniform(0.03, 0.1)
-        draw.polygon(
-            at((notch - wide, low), (notch + wide, low), (notch + wide / 2, low + rng.uniform(0.06, 0.35)), (notch, low + 0.3)), bright
-        )
-    else:
-        draw.polygon(at(*[(x, y + 0.02) for x, y in femoral]), fill=bright)
-    joints = tuple(replace(joint, kind="implant") if i == number else joint for i, joint in enumerate(film.joints))
-    return Film(film.name, np.asarray(image), joints)
-
-
 def exposed(pixels: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
     """Return a view (H, W) under another exposure, sometimes marked, collimated, noisy or inverted."""
     height = len(pixels)
