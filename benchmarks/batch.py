@@ -1,6 +1,7 @@
 """Does a film cost the same among a hundred as among a hundred thousand, and does memory stay flat?
 
-    python benchmarks/batch.py FOLDER_OF_CROPS [--films 100,1000,10000] [--jobs 2] [--shard-films N] [--provider cpu] [--out FOLDER]
+    python benchmarks/batch.py FOLDER_OF_CROPS [--films 100,1000,10000] [--jobs 2] [--shard-films N] [--provider cpu] [--model BUNDLE]
+        [--out FOLDER]
 
 Runs ``kneexray batch`` as its users do over the folder's films, repeated by hard links until there are as many as asked. Prints films per
 second of the whole command and without its start, the time until the films are listed, peak memory of all its processes together, and bytes
@@ -37,10 +38,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--shard-films", type=int, default=0)
     parser.add_argument("--provider", default="cpu")
+    parser.add_argument("--model", type=Path, help="a bundle, in place of the models that ship")
     parser.add_argument("--out", type=Path, help="where links and shards go, on the disk that holds the films")
     options = parser.parse_args()
     print(describe("onnxruntime", "pyarrow", "numpy"))
-    print(f"{options.jobs} processes, provider {options.provider}\n")
+    print(f"{options.jobs} processes, provider {options.provider}, {options.model or 'the models that ship'}\n")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     originals = [Path(source.name) for source in find_sources([options.folder])]
     for count in (int(text) for text in options.films.split(",")):
@@ -60,6 +62,7 @@ def _row(count: int, originals: list[Path], work: Path, options: argparse.Namesp
             link.write_bytes(path.read_bytes())
     command = [sys.executable, "-m", "kneexray", "batch", str(films), "--out", str(out), "--roi", "whole", "--provider", options.provider]
     command += ["--jobs", str(options.jobs), "--shard-films", str(options.shard_films)]
+    command += ["--model", str(options.model)] if options.model else []
     began = time.perf_counter()
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     watch = _Watch(running.pid, out)

@@ -1,13 +1,15 @@
 """What does an image cost, with us and with what people use today? One table, every contender in a process of its own.
 
-    python benchmarks/engines.py FOLDER_OF_CROPS [--count 96] [--repeat 3] [--threads 2]
+    python benchmarks/engines.py FOLDER_OF_CROPS [--count 48] [--repeat 3] [--threads 2]
         [--keras-python PYTHON] [--int8 BUNDLE] [--dicom FOLDER] [--networks shipped,small-cnn,inception-v3,densenet121]
 
 For the shipped model: our predictor with and without heatmaps, bare onnxruntime, bare OpenVINO; with ``--int8`` the same for a bundle made
 by ``kneexray export --quantize int8``. For each network of student projects (random weights): Keras ``predict`` one image at a time where
 ``--keras-python`` names an interpreter that has TensorFlow, PyTorch eager and compiled, onnxruntime and OpenVINO in float32 and in 8 bits,
-and our predictor running that very network. Medians over the repeats, lowest to highest in brackets. What is not installed is left out, and
-said. Last, the time to decode a DICOM film alone.
+and our predictor running that very network. Medians over the repeats, lowest to highest in brackets. Slow contenders get fewer images, and
+those that are slow to start (``torch.compile``, Keras) fewer repeats: the second column says how many of each. What is not installed is
+left out, and said. Then the share of the bare engine's images per second that our predictor keeps, also of bare onnxruntime running both
+networks that it runs: the grading one and that of the joint space. Last, the time to decode a DICOM film alone.
 """
 
 from __future__ import annotations
@@ -40,25 +42,29 @@ MEASURES = {
     "one_s": "one at a time, images/s",
     "batch16_s": "16 at a time, images/s",
     "folder_s": "from files, images/s",
+    "cpu_ms": "from files, processor time, ms",
     "peak_mib": "peak memory, MiB",
 }
+PATIENCE = 20.0
+"""Seconds after which a contender gets no further repeat."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A contender: what the table calls it, which interpreter runs it, and what it is told."""
+    """A contender: what the table calls it, which interpreter runs it, what it is told, and the rows that it shall come near."""
 
     title: str
     contender: str
     python: str
     spec: dict[str, Any]
+    limits: tuple[str, ...] = ()
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=96, help="images; at least 16")
+    parser.add_argument("--count", type=int, default=48, help="images, in batches of 16")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--keras-python", help="an interpreter with TensorFlow and Pillow")
@@ -68,15 +74,27 @@ def main() -> None:
     options = parser.parse_args()
     installed = [name for name in ("onnxruntime", "openvino", "torch", "timm") if find_spec(name)]
     print(describe(*installed, "numpy", "pillow"))
-    print(f"{options.count} images, {options.threads} threads, {options.repeat} processes a contender\n")
+    print(f"{options.count} images, {options.threads} threads, {options.repeat} processes a contender, fewer where said\n")
+    began = time.monotonic()
+    medians: dict[str, dict[str, float]] = {}
+    compared: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         files = _copy(options.folder, work / "films", options.count)
-        print(f"| {' | '.join(('network and contender', *MEASURES.values()))} |\n|{'---|' * (len(MEASURES) + 1)}")
+        print(f"| {' | '.join(('network and contender', 'images x processes', *MEASURES.values()))} |\n|{'---|' * (len(MEASURES) + 2)}")
         for row in _rows(options, work, files):
-            print(f"| {row.title} | {' | '.join(_measure(row, options.repeat))} |", flush=True)
+            found = _measure(row, options.repeat)
+            if isinstance(found, str):
+                print(f"| {row.title} | {found} |", flush=True)
+                continue
+            cells = (_cell([one[measure] for one in found]) for measure in MEASURES)
+            print(f"| {row.title} | {min(one['images'] for one in found)} x {len(found)} | {' | '.join(cells)} |", flush=True)
+            medians[row.title] = {measure: statistics.median(one[measure] for one in found) for measure in MEASURES}
+            compared += [(row.title, limit) for limit in row.limits if limit in medians]
+    _compare(medians, compared)
     if options.dicom:
         _decode(options.dicom, options.repeat)
+    print(f"\n{(time.monotonic() - began) / 60:.1f} minutes in all")
 
 
 def _copy(source: Path, target: Path, count: int) -> Path:
@@ -116,14 +134,19 @@ def _rows(options: argparse.Namespace, work: Path, films: Path) -> Iterator[Row]
 def _engines(title: str, onnx: Path, images: Path, films: Path, threads: int, *, heatmap: bool) -> Iterator[Row]:
     """Yield bare onnxruntime, bare OpenVINO and our predictor on either, for one ONNX file."""
     size = int(np.load(images, mmap_mode="r").shape[1])
-    spec = {"onnx": str(onnx), "size": size, "images": str(images), "folder": str(films), "threads": threads, "heatmap": heatmap}
+    spec = {"onnx": str(onnx), "size": size, "images": str(images), "folder": str(films), "threads": threads}
+    spec["outputs"] = ["logits", "cam"] if heatmap else ["logits"]
     shown = " with heatmap" if heatmap else ""
     for engine, provider in (("onnxruntime", "cpu"), ("openvino", "openvino")):
         if find_spec(engine) is None:
             print(f"{engine} is not installed: left out", file=sys.stderr)
             continue
-        yield Row(f"{title}: bare {engine}{shown}", engine, sys.executable, spec)
-        yield Row(f"{title}: kneexray on {engine}{shown}", "kneexray", sys.executable, {**spec, "provider": provider})
+        limits = [f"{title}: bare {engine}{shown}"]
+        yield Row(limits[0], engine, sys.executable, spec)
+        if engine == "onnxruntime":
+            limits.append(f"{title}: bare onnxruntime on both networks{shown}")
+            yield Row(limits[1], "both_networks", sys.executable, spec)
+        yield Row(f"{title}: kneexray on {engine}{shown}", "kneexray", sys.executable, {**spec, "provider": provider}, tuple(limits))
 
 
 def _arrays(films: Path, work: Path, size: int) -> Path:
@@ -167,17 +190,27 @@ def _write_card(folder: Path, name: str, size: int) -> None:
     (folder / CARD).write_text(read_card(shipped("kl")).model_copy(update=facts).model_dump_json())
 
 
-def _measure(row: Row, repeat: int) -> list[str]:
-    """Return the row's cells: the median over the repeats, lowest to highest in brackets."""
+def _measure(row: Row, repeat: int) -> list[dict[str, float]] | str:
+    """Return what each process of the row found, or why there is nothing."""
     found: list[dict[str, float]] = []
-    for _ in range(repeat):
+    began = time.monotonic()
+    while not found or (len(found) < repeat and time.monotonic() - began < PATIENCE):
         told = json.dumps({**row.spec, "contender": row.contender, "began": time.time()})
         command = [row.python, str(Path(__file__).with_name("contenders.py")), told]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode:
-            return [f"failed: {answer.stderr.strip().splitlines()[-1]}", *[""] * (len(MEASURES) - 1)]
+            return f"failed: {answer.stderr.strip().splitlines()[-1]}"
         found.append(json.loads(answer.stdout.splitlines()[-1]))
-    return [_cell([one[measure] for one in found]) for measure in MEASURES]
+    return found
+
+
+def _compare(medians: dict[str, dict[str, float]], compared: list[tuple[str, str]]) -> None:
+    """Print how much of the images per second of each limit the rows keep."""
+    measures = ("one_s", "batch16_s", "folder_s")
+    print(f"\n| contender | {' | '.join(('as a share of', *(MEASURES[measure].split(',')[0] for measure in measures)))} |\n|{'---|' * 5}")
+    for title, limit in compared:
+        shares = (f"{medians[title][measure] / medians[limit][measure]:.0%}" for measure in measures)
+        print(f"| {title} | {limit.partition(': ')[2]} | {' | '.join(shares)} |")
 
 
 def _cell(values: list[float]) -> str:

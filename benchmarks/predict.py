@@ -2,20 +2,22 @@
 
     python benchmarks/predict.py FOLDER_OF_CROPS [--count 500] [--repeat 3]
 
-Prints images per second of: onnxruntime in a bare loop over ready tensors (all cores on one batch after the other, batch 1 to 16, the
-best counts), the same network as ``predict`` uses it without reading or writing, and ``predict`` from files to CSV, JSON, HTML and
-heatmaps. Then peak memory over 1, 2 and 4 passes of the same files, and the time of one-image commands as whole processes.
+Prints images per second of: onnxruntime in a bare loop over ready tensors, all cores on one batch of 1 to 16 after the other, then each
+core on an image of its own, as ``predict`` does; and of ``predict`` from files to CSV, JSON, HTML and heatmaps, with its share of the best
+of these loops. Then peak memory over 1, 2 and 4 passes of the same files, and the time of one-image commands as whole processes.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -54,6 +56,18 @@ def bare(images: np.ndarray, *, size: int, cam: bool) -> Callable[[], int]:
     return loop
 
 
+def side_by_side(images: np.ndarray) -> Callable[[], int]:
+    """Return the same for as many calls at once as there are cores, one image and one core each: how ``predict`` calls it."""
+    session = Session(open_bundle(shipped("kl")), threads=1).load()
+    cores = os.cpu_count() or 1
+
+    def loop() -> int:
+        with ThreadPoolExecutor(cores) as pool:
+            return len(list(pool.map(lambda place: session.run(images[place : place + 1]), range(len(images)))))
+
+    return loop
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -84,7 +98,9 @@ def main() -> None:
         figures = rate(bare(images, size=size, cam=True), options.repeat)
         best = max(best, figures[0])
         print(f"bare onnxruntime, batch {size:2}       {figures[0]:7.1f} ({figures[1]:.1f} to {figures[2]:.1f})")
-    results = {}
+    figures = rate(side_by_side(images), options.repeat)
+    best = max(best, figures[0])
+    print(f"bare onnxruntime, a core each  {figures[0]:7.1f} ({figures[1]:.1f} to {figures[2]:.1f})")
     for label, formats, heatmaps in (
         ("csv,json,html + heatmaps", ("csv", "json", "html"), True),
         ("csv,json, no heatmaps", ("csv", "json"), False),
@@ -95,8 +111,7 @@ def main() -> None:
                 grade_into(paths, Path(folder), formats=formats, heatmaps=heatmaps)
             return len(paths)
 
-        results[label] = rate(run, options.repeat)
-        figures = results[label]
+        figures = rate(run, options.repeat)
         print(f"predict, {label:26}{figures[0]:7.1f} ({figures[1]:.1f} to {figures[2]:.1f})  {figures[0] / best:.0%} of the best bare loop")
     Predictor()
     for passes in (1, 2, 4):

@@ -101,9 +101,12 @@ STUDIES = {
     "osteoporosis-cnn": Study(FILMS, folds=10, run=10),
     "oa-inceptionv3": Study((Way("study", chen_oa, "image"), Way("honest", chen_oa, "patient")), folds=5, run=1),
     "osteoporosis-resnet50-a": Study(FILMS, folds=5, run=5),
-    "osteoporosis-resnet50-b": Study(FILMS, folds=5, run=5),
+    "osteoporosis-resnet50-b": Study(FILMS, folds=5, run=5, short=("optim.epochs=4",)),
     "kl-densenet121-attention": Study(
-        KNEES, folds=5, run=1, short=("model.weights=none", "input.size=160", "imbalance.sampling=under", "optim.epochs=8")
+        KNEES,
+        folds=5,
+        run=1,
+        short=("model.weights=none", "input.size=128", "imbalance.sampling=under", "optim.epochs=6", "optim.precision=bf16"),
     ),
 }
 

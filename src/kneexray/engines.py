@@ -40,7 +40,10 @@ PROVIDERS: MappingProxyType[str, Provider] = MappingProxyType(
     }
 )
 AUTO = ("cuda", "cpu")
-"""What ``auto`` tries, in this order: only what gives the same answers everywhere and needs no long preparation."""
+"""What ``auto`` tries, in this order: only what gives the same answers everywhere and needs no long preparation.
+
+OpenVINO is not among them: it takes longer to load and, in float32, no less of the processor (docs/performance.md).
+"""
 
 
 class Engine(Protocol):

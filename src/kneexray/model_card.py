@@ -184,13 +184,14 @@ def _quantization(card: Card) -> str:
     found = card.quantization
     return (
         f"- Computes in 8 bits: {found['method']}, ranges set by {found['images']} training images. Against the same network in float32, "
-        f"on the images above: {changes(found)}.\n"
+        f"on the images above: {changes(found)}. Scores, calibration and prediction sets are the 8-bit network's own.\n"
     )
 
 
 def changes(quantization: Mapping[str, Any]) -> str:
     """Return in words what 8 bits changed: the differences of accuracy and kappa with their intervals, and how many answers stayed."""
-    told = [f"{NAMES[name][1]} {_interval(quantization['loss'][name])}" for name in ("accuracy", "qwk") if name in quantization["loss"]]
+    loss = quantization["loss"]
+    told = [f"{NAMES[name][1]} {_interval(loss[name], form='+.3f')}" for name in ("accuracy", "qwk") if name in loss]
     return f"{', '.join(told)}; {quantization['agreement']:.1%} of the answers are the same"
 
 
@@ -224,9 +225,9 @@ def _citation(card: Card) -> str:
     return f"\n## Cite\n\nThe data: {source.citation} {source.url}\n" if source else ""
 
 
-def _interval(score: Mapping[str, Any]) -> str:
+def _interval(score: Mapping[str, Any], *, form: str = ".3f") -> str:
     if score["value"] is None:
         return "not defined"
     if score["low"] is None:
-        return f"{score['value']:.3f}"
-    return f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
+        return f"{score['value']:{form}}"
+    return f"{score['value']:{form}} ({score['low']:{form}} to {score['high']:{form}})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -57,8 +58,8 @@ def resample(pixels: NDArray[np.float32], box: Box, *, size: tuple[int, int]) ->
     """
     height, width = pixels.shape
     x0, y0, x1, y1 = box
-    left, top = max(0, int(np.ceil(-x0))), max(0, int(np.ceil(-y0)))
-    right, bottom = max(0, int(np.ceil(x1 - width))), max(0, int(np.ceil(y1 - height)))
+    left, top = max(0, math.ceil(-x0)), max(0, math.ceil(-y0))
+    right, bottom = max(0, math.ceil(x1 - width)), max(0, math.ceil(y1 - height))
     if left or top or right or bottom:
         pixels = np.pad(pixels, ((top, bottom), (left, right)), mode="edge")
         x0, y0, x1, y1 = x0 + left, y0 + top, x1 + left, y1 + top
@@ -72,15 +73,17 @@ def preprocess(knee: Knee, geometry: Geometry) -> NDArray[np.float32]:
     Left knees come mirrored (``knee.mirrored``), so that every knee looks like a right one. Exposure is not touched
     here: the network's first layer standardises each image.
     """
-    seen = resample(knee.radiograph.pixels, geometry.seen(knee), size=(geometry.size, geometry.size))
-    if knee.mirrored:
-        seen = seen[:, ::-1]
-    return np.array(seen, order="C")[None]  # (1, H, W), the caller's own
+    return np.array(_seen(knee, geometry), order="C")[None]  # (1, H, W), the caller's own
 
 
 def batch(knees: Sequence[Knee], geometry: Geometry) -> NDArray[np.float32]:
     """Return the inputs of several knees as one array, (N, 1, size, size) float32."""
     out = np.empty((len(knees), 1, geometry.size, geometry.size), dtype=np.float32)
     for row, knee in zip(out, knees, strict=True):
-        row[:] = preprocess(knee, geometry)
+        row[0] = _seen(knee, geometry)
     return out
+
+
+def _seen(knee: Knee, geometry: Geometry) -> NDArray[np.float32]:
+    seen = resample(knee.radiograph.pixels, geometry.seen(knee), size=(geometry.size, geometry.size))
+    return seen[:, ::-1] if knee.mirrored else seen

@@ -22,7 +22,8 @@ from kneexray.evaluation.compare import compare
 IMAGES = 256
 """How many training images set the ranges of activations."""
 PERCENTILE = 99.99
-"""Share in percent of an activation's values that its range holds."""
+"""Share in percent of an activation's values that its range holds. On the KL model's training images that kept the answers better than
+99.9 %, lowest to highest value, or the range of least squared error: docs/batch.md."""
 VALUES = 1024
 """How many values of an activation each image gives to that."""
 METHOD = f"static, per channel, {PERCENTILE} % percentile ranges, first and last layers in float32"
