@@ -15,8 +15,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 from machine import describe
+from shares import told
 
 from kneexray.preprocess import resample
 from kneexray.read import find_sources, read_file
@@ -39,9 +39,8 @@ def main() -> None:
     entries = [entry for entry in data.films(options.data) if entry.held_back]
     for folder in data.FOLDERS:
         found = measure([entry for entry in entries if entry.folder == folder], least=options.least)
-        low, high = _interval(found.read, found.legible)
         print(
-            f"{folder}: {found.films} films, {found.read} of {found.legible} letters read ({low:.0%} to {high:.0%}), "
+            f"{folder}: {found.films} films, {told(found.read, found.legible)} letters read, "
             f"{len(found.wrong)} wrongly {found.wrong}, {len(found.false)} where no letter was marked {found.false}"
         )
     spines = list(find_sources([options.data / "not-knees" / "spine-dxa"]))
@@ -79,15 +78,6 @@ def sides(root: Path, films: list[Path]) -> None:
                 source = "by marker" if BY_MARKER in knee.warnings else "otherwise"
                 said[f"{source}: {'unknown' if knee.side is None else 'right' if knee.side == row['side'] else 'WRONG'}"] += 1
     print("sides of knees on held-back Wani films:", ", ".join(f"{name} {count}" for name, count in sorted(said.items())))
-
-
-def _interval(right: int, n: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share."""
-    if n == 0:
-        return 0.0, 1.0
-    p, z = right / n, 1.96
-    middle, half = p + z * z / (2 * n), z * np.sqrt((p * (1 - p) + z * z / (4 * n)) / n)
-    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
 
 
 if __name__ == "__main__":

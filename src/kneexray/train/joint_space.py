@@ -9,7 +9,6 @@ the network is measured on them, by this command and by ``benchmarks/joint_space
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 import sys
@@ -19,23 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kneexray import provenance
-from kneexray.bundle import sha256_of
 from kneexray.datasets.chen2018 import CARD
 from kneexray.evaluation.estimates import Resampling, Value, means
 from kneexray.read import read_file
 from kneexray.roi import whole_knee
 from kneexray.roi.joint_space import CONDYLES, HEIGHT, JOINT_LINE, NETWORK, WIDTH, find_bands, joint_space, seen
-from kneexray.train.compact import halve
-from kneexray.train.graph import write_onnx
 from kneexray.train.localiser_data import held_back
 from kneexray.train.models import Standardise
+from kneexray.train.small_networks import descend, write_card, write_network
 from kneexray.types import Knee
 
 logger = logging.getLogger(__name__)
@@ -147,22 +142,14 @@ def view(films: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 def train(films: Tensor, net: JointSpaceNet, *, steps: int, seed: int) -> Iterator[tuple[int, float]]:
     """Train ``net`` in place on ``films`` (N, 2, S, S); yield the step and the mean loss every 50 steps."""
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.1)
     net.train()
-    recent = []
-    for step in range(steps):
-        images, masks = view(films[torch.randperm(len(films), generator=generator)[:BATCH]], generator)
-        value = loss(net.logits(images), masks)
-        optimizer.zero_grad()
-        value.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimizer.step()
-        schedule.step()
-        recent.append(value.item())
-        if step % 50 == 49:
-            yield step + 1, float(np.mean(recent))
-            recent.clear()
+
+    def losses() -> Iterator[Tensor]:
+        for _ in range(steps):
+            images, masks = view(films[torch.randperm(len(films), generator=generator)[:BATCH]], generator)
+            yield loss(net.logits(images), masks)
+
+    yield from descend(losses(), [{"params": list(net.parameters()), "lr": RATE}], steps=steps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -233,28 +220,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         net = JointSpaceNet()
         for step, value in train(films, net, steps=options.steps, seed=options.seed):
             logger.info("step %d of %d: loss %.3f", step, options.steps, value)
-    options.out.mkdir(parents=True, exist_ok=True)
-    network = options.out / NETWORK.name
-    write_onnx(net.eval(), network, size=(HEIGHT, WIDTH), outputs=["band"])
-    network.write_bytes(halve(onnx.load(network)).SerializeToString())
-    digest = sha256_of(network)
-    card = {
-        "format_version": 1,
-        "model_id": f"joint-space-unet-{WIDTH}-{digest[:8]}",
-        "licence": "Apache-2.0",
-        "sha256": digest,
+    network = write_network(net, options.out / NETWORK.name, size=(HEIGHT, WIDTH), output="band")
+    facts = {
         "input": {"width": WIDTH, "height": HEIGHT, "joint_line": JOINT_LINE},
-        "parameters": sum(p.numel() for p in net.parameters()),
         "starting_point": "random weights",
-        "command": provenance.command_line(["python", "-m", "kneexray.train.joint_space", *given], home=str(Path.home())),
-        "environment": provenance.environment(),
         "data": {"joint-space masks of chen2018 train crops (licence unknown)": _counted(known)},
         "split": "by patient: a patient is held back by the hash of the number in the crop's name",
         "scores_on": f"the held-back {_counted(unknown)}",
         "scores": compare(unknown, network=network).to_dict(),
     }
-    (options.out / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    logger.info("%s", json.dumps(card["scores"], indent=1))
+    write_card(network, net, name=f"joint-space-unet-{WIDTH}", maker="kneexray.train.joint_space", given=given, facts=facts)
 
 
 def _counted(masked: Sequence[Masked]) -> str:

@@ -9,7 +9,6 @@ The films that :mod:`kneexray.train.localiser_data` holds back are left out; ``b
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import timm
 import torch
 import torch.nn.functional as F
@@ -28,17 +26,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kneexray import provenance
-from kneexray.bundle import sha256_of
 from kneexray.read import read_file
 from kneexray.roi.localiser import KINDS, NETWORK, SIZE, STRIDE, find_joints, iou
 from kneexray.train import localiser_data as data
-from kneexray.train.compact import halve
-from kneexray.train.graph import write_onnx
 from kneexray.train.localiser_data import Film, Marked
 from kneexray.train.localiser_metal import with_metal
 from kneexray.train.localiser_scenes import exposed, pasted, scene, targets
 from kneexray.train.models import Standardise
+from kneexray.train.small_networks import descend, write_card, write_network
 
 logger = logging.getLogger(__name__)
 
@@ -138,27 +133,20 @@ def train(draw: Draw, net: LocaliserNet, *, steps: int, rate: float, seed: int) 
         module.requires_grad_(False)
     backbone = [p for p in net.backbone.parameters() if p.requires_grad]
     rest = [p for name, p in net.named_parameters() if not name.startswith("backbone.")]
-    optimizer = torch.optim.AdamW([{"params": backbone, "lr": rate / 3}, {"params": rest, "lr": rate}], weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [rate / 3, rate], total_steps=steps, pct_start=0.1)
     net.train().to(memory_format=torch.channels_last)
     for module in frozen:
         module.eval()
-    recent = []
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(draw.batch, np.random.default_rng([seed, 0]))
-        for step in range(steps):
-            images, *wanted = waiting.result()
-            waiting = pool.submit(draw.batch, np.random.default_rng([seed, step + 1]))
-            value = loss(net(images.contiguous(memory_format=torch.channels_last)), *wanted)
-            optimizer.zero_grad()
-            value.backward()
-            nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-            optimizer.step()
-            schedule.step()
-            recent.append(value.item())
-            if step % 20 == 19:
-                yield step + 1, float(np.mean(recent))
-                recent.clear()
+
+    def losses() -> Iterator[Tensor]:
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(draw.batch, np.random.default_rng([seed, 0]))
+            for step in range(steps):
+                images, *wanted = waiting.result()
+                waiting = pool.submit(draw.batch, np.random.default_rng([seed, step + 1]))
+                yield loss(net(images.contiguous(memory_format=torch.channels_last)), *wanted)
+
+    groups = [{"params": backbone, "lr": rate / 3}, {"params": rest, "lr": rate}]
+    yield from descend(losses(), groups, steps=steps, every=20)
 
 
 def start(net: LocaliserNet, weights: Path) -> None:
@@ -248,23 +236,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start(net, options.weights)
         for step, value in train(draw, net, steps=options.steps, rate=RATE, seed=options.seed):
             logger.info("step %d of %d: loss %.3f", step, options.steps, value)
-    options.out.mkdir(parents=True, exist_ok=True)
-    network = options.out / NETWORK.name
-    write_onnx(net.eval(), network, size=SIZE, outputs=["answer"])
-    network.write_bytes(halve(onnx.load(network)).SerializeToString())
+    network = write_network(net, options.out / NETWORK.name, size=SIZE, output="answer")
     measured = measure([entry for part in everything for entry in part if entry.held_back], network=network)
-    digest = sha256_of(network)
-    card = {
-        "format_version": 1,
-        "model_id": f"localiser-{BACKBONE.replace('_', '-')}-{SIZE}-{digest[:8]}",
-        "licence": "Apache-2.0",
-        "sha256": digest,
+    facts = {
         "input": {"size": SIZE, "stride": STRIDE, "kinds": list(KINDS)},
-        "parameters": sum(p.numel() for p in net.parameters()),
         "starting_point": options.weights.name,
         "starting_point_licence": "Apache-2.0 (timm, ImageNet-1k)",
-        "command": provenance.command_line(["python", "-m", "kneexray.train.localiser", *given], home=str(Path.home())),
-        "environment": provenance.environment(),
         "data": {
             "wani2021 (CC BY 4.0 as far as known)": f"{len(wani)} films with {sum(len(e.joints) for e in wani)} boxes",
             "chen2018 train (CC BY 4.0)": f"{len(crops)} crops",
@@ -275,8 +252,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "scores_on": "the held-back files",
         "scores": measured.to_dict(),
     }
-    (options.out / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    logger.info("%s", json.dumps(card["scores"], indent=1))
+    name = f"localiser-{BACKBONE.replace('_', '-')}-{SIZE}"
+    write_card(network, net, name=name, maker="kneexray.train.localiser", given=given, facts=facts)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ back are left out; ``benchmarks/markers.py`` measures on them.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,14 +24,12 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kneexray import provenance
-from kneexray.bundle import sha256_of
 from kneexray.read import read_file
 from kneexray.roi.markers import CERTAIN, LETTERS, NETWORK, PATCH, candidates, find_markers, lie_together
 from kneexray.train import marker_data as data
-from kneexray.train.graph import write_onnx
 from kneexray.train.marker_data import Marked
 from kneexray.train.marker_letters import drawn
+from kneexray.train.small_networks import descend, write_card, write_network
 from kneexray.types import Box
 
 logger = logging.getLogger(__name__)
@@ -110,24 +108,20 @@ def synthetic(films: Sequence[NDArray[np.uint8]], count: int, rng: Generator) ->
     return Patches(np.stack([drawn(films, LETTERS[k - 1] if k else None, rng) for k in classes.tolist()]), classes)
 
 
-def train(net: MarkerNet, patches: Patches, *, epochs: int, seed: int) -> Iterator[float]:
-    """Train ``net`` in place; yield the mean loss of each epoch."""
+def train(net: MarkerNet, patches: Patches, *, epochs: int, seed: int) -> Iterator[tuple[int, float]]:
+    """Train ``net`` in place; yield the step and the mean loss of each epoch."""
     images, classes = torch.from_numpy(patches.images)[:, None], torch.from_numpy(patches.classes)
-    optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=0.01)
     steps = -(-len(images) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=epochs * steps, pct_start=0.2)
     generator = torch.Generator().manual_seed(seed)
     net.train()
-    for _ in range(epochs):
-        total = 0.0
-        for rows in torch.randperm(len(images), generator=generator).split(BATCH):
-            value = F.cross_entropy(net(images[rows]), classes[rows])
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            schedule.step()
-            total += value.item() * len(rows)
-        yield total / len(images)
+
+    def losses() -> Iterator[Tensor]:
+        for _ in range(epochs):
+            for rows in torch.randperm(len(images), generator=generator).split(BATCH):
+                yield F.cross_entropy(net(images[rows]), classes[rows])
+
+    groups = [{"params": list(net.parameters()), "lr": RATE}]
+    yield from descend(losses(), groups, steps=epochs * steps, rising=0.2, clip=math.inf, every=steps)
     net.eval()
 
 
@@ -220,24 +214,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
         net = MarkerNet()
-        for epoch, value in enumerate(train(net, patches, epochs=options.epochs, seed=options.seed)):
-            logger.info("epoch %d: loss %.4f", epoch + 1, value)
+        for step, value in train(net, patches, epochs=options.epochs, seed=options.seed):
+            logger.info("step %d: loss %.4f", step, value)
     worst = highest_wrong(net, found)
     logger.info("highest probability of a wrong letter on these films: %.4f", worst)
-    options.out.mkdir(parents=True, exist_ok=True)
-    network = options.out / NETWORK.name
-    write_onnx(Probabilities(net).eval(), network, size=PATCH, outputs=["probabilities"])
+    network = write_network(Probabilities(net), options.out / NETWORK.name, size=PATCH, output="probabilities", halved=False)
     measured = measure([entry for entry in entries if entry.held_back], network=network)
-    digest = sha256_of(network)
-    card = {
-        "format_version": 1,
-        "model_id": f"side-marker-{PATCH}-{digest[:8]}",
-        "licence": "Apache-2.0",
-        "sha256": digest,
+    facts = {
         "input": {"size": PATCH, "classes": ["none", *LETTERS]},
-        "parameters": sum(p.numel() for p in net.parameters()),
-        "command": provenance.command_line(["python", "-m", "kneexray.train.markers", *given], home=str(Path.home())),
-        "environment": provenance.environment(),
         "data": {folder: f"{sum(entry.folder == folder for entry in learnt)} films" for folder in data.FOLDERS}
         | {"drawn letters and signs": options.drawn},
         "split": data.__doc__,
@@ -245,8 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "scores_on": "the held-back films",
         "scores": measured.to_dict(),
     }
-    (options.out / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    logger.info("%s", json.dumps(card["scores"], indent=1))
+    write_card(network, net, name=f"side-marker-{PATCH}", maker="kneexray.train.markers", given=given, facts=facts)
 
 
 if __name__ == "__main__":
