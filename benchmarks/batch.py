@@ -1,6 +1,6 @@
 """Does a film cost the same among a hundred as among a hundred thousand, and does memory stay flat?
 
-    python benchmarks/batch.py FOLDER_OF_CROPS [--films 100,1000,10000] [--jobs 2] [--shard-films N] [--provider cpu] [--model BUNDLE]
+    python benchmarks/batch.py FOLDER_OF_CROPS [--films 100,1000,10000] [--jobs 2] [--shard-films N] [--provider cpu] [--network small-cnn]
         [--out FOLDER]
 
 Runs ``kneexray batch`` as its users do over the folder's films, repeated by hard links until there are as many as asked. Prints films per
@@ -38,19 +38,28 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--shard-films", type=int, default=0)
     parser.add_argument("--provider", default="cpu")
-    parser.add_argument("--model", type=Path, help="a bundle, in place of the models that ship")
+    parser.add_argument(
+        "--network", help="a small one of benchmarks/student_networks.py in place of the models that ship, so that all else shows"
+    )
     parser.add_argument("--out", type=Path, help="where links and shards go, on the disk that holds the films")
     options = parser.parse_args()
     print(describe("onnxruntime", "pyarrow", "numpy"))
-    print(f"{options.jobs} processes, provider {options.provider}, {options.model or 'the models that ship'}\n")
+    print(f"{options.jobs} processes, provider {options.provider}, {options.network or 'the models that ship'}\n")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     originals = [Path(source.name) for source in find_sources([options.folder])]
     for count in (int(text) for text in options.films.split(",")):
         with tempfile.TemporaryDirectory(dir=options.out) as folder:
-            print(_row(count, originals, Path(folder), options), flush=True)
+            model = _student(options.network, Path(folder)) if options.network else None
+            print(_row(count, originals, Path(folder), model, options), flush=True)
 
 
-def _row(count: int, originals: list[Path], work: Path, options: argparse.Namespace) -> str:
+def _student(name: str, work: Path) -> Path:
+    from student_networks import SIZES, write_bundle
+
+    return write_bundle(name, SIZES[name], work / "bundle")
+
+
+def _row(count: int, originals: list[Path], work: Path, model: Path | None, options: argparse.Namespace) -> str:
     films, out = work / "films", work / "out"
     for number, path in enumerate(islice(cycle(originals), count)):
         folder = films / f"{number // 1000:06d}"
@@ -62,7 +71,7 @@ def _row(count: int, originals: list[Path], work: Path, options: argparse.Namesp
             link.write_bytes(path.read_bytes())
     command = [sys.executable, "-m", "kneexray", "batch", str(films), "--out", str(out), "--roi", "whole", "--provider", options.provider]
     command += ["--jobs", str(options.jobs), "--shard-films", str(options.shard_films)]
-    command += ["--model", str(options.model)] if options.model else []
+    command += ["--model", str(model)] if model else []
     began = time.perf_counter()
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     watch = _Watch(running.pid, out)

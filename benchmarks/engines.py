@@ -33,7 +33,7 @@ import numpy as np
 from machine import describe
 from PIL import Image
 
-from kneexray.bundle import CARD, NETWORK, InputCard, open_bundle, read_card, sha256_of, shipped
+from kneexray.bundle import NETWORK, open_bundle, shipped
 from kneexray.read import find_sources, read_file
 
 MEASURES = {
@@ -116,11 +116,11 @@ def _rows(options: argparse.Namespace, work: Path, films: Path) -> Iterator[Row]
         for heatmap in (True, False):
             yield from _engines(title, bundle / NETWORK, images, films, options.threads, heatmap=heatmap)
     for network in (name for name in wanted if name != "shipped"):
-        from student_networks import SIZES
+        from student_networks import SIZES, write_bundle
 
         size = SIZES[network]
         images = _arrays(films, work, size)
-        exact = _bundle(network, size, work / network)
+        exact = write_bundle(network, size, work / network)
         rounded = _rounded(exact, images, work / f"{network}-int8")
         spec = {"network": network, "size": size, "images": str(images), "folder": str(films), "threads": options.threads}
         if options.keras_python:
@@ -161,33 +161,16 @@ def _arrays(films: Path, work: Path, size: int) -> Path:
     return path
 
 
-def _bundle(network: str, size: int, folder: Path) -> Path:
-    """Write a student network as a bundle under the shipped model's card, so that our predictor can run it."""
-    import torch
-    from student_networks import network as make
-
-    folder.mkdir()
-    axes = {"image": {0: torch.export.Dim.DYNAMIC}}
-    example = torch.rand(2, 1, size, size)
-    names = {"input_names": ["image"], "output_names": ["logits"], "dynamic_shapes": axes}
-    torch.onnx.export(make(network, size), (example,), folder / NETWORK, external_data=False, dynamo=True, verbose=False, **names)
-    _write_card(folder, network, size)
-    return folder
-
-
 def _rounded(bundle: Path, images: Path, folder: Path) -> Path:
     """Write the same bundle in 8 bits."""
+    from student_networks import write_card
+
     from kneexray.train.quantize import quantize
 
     shutil.copytree(bundle, folder)
     quantize(folder / NETWORK, np.load(images)[:32, None].astype(np.float32) / 255)
-    _write_card(folder, f"{bundle.name}-int8", open_bundle(bundle).geometry.size)
+    write_card(folder, f"{bundle.name}-int8", open_bundle(bundle).geometry.size)
     return folder
-
-
-def _write_card(folder: Path, name: str, size: int) -> None:
-    facts = {"model_id": name, "sha256": sha256_of(folder / NETWORK), "class_map": False, "input": InputCard(size=size, zoom=1, shift_y=0)}
-    (folder / CARD).write_text(read_card(shipped("kl")).model_copy(update=facts).model_dump_json())
 
 
 def _measure(row: Row, repeat: int) -> list[dict[str, float]] | str:

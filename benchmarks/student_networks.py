@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
+
+from kneexray.bundle import CARD, NETWORK, InputCard, read_card, sha256_of, shipped
 
 SIZES = {"small-cnn": 150, "inception-v3": 75, "densenet121": 224}
 """Network -> side of its square input in pixels."""
@@ -34,3 +38,20 @@ def network(name: str, size: int) -> nn.Module:
     import timm
 
     return Grey(timm.create_model({"inception-v3": "inception_v3"}.get(name, name), pretrained=False, num_classes=5)).eval()
+
+
+def write_bundle(name: str, size: int, folder: Path) -> Path:
+    """Write the network ``name`` into a new ``folder`` as a bundle under the shipped model's card, so that our predictor can run it."""
+    folder.mkdir()
+    axes = {"image": {0: torch.export.Dim.DYNAMIC}}
+    example = torch.rand(2, 1, size, size)
+    names = {"input_names": ["image"], "output_names": ["logits"], "dynamic_shapes": axes}
+    torch.onnx.export(network(name, size), (example,), folder / NETWORK, external_data=False, dynamo=True, verbose=False, **names)
+    write_card(folder, name, size)
+    return folder
+
+
+def write_card(folder: Path, name: str, size: int) -> None:
+    """Write the card of the network that lies in ``folder``."""
+    facts = {"model_id": name, "sha256": sha256_of(folder / NETWORK), "class_map": False, "input": InputCard(size=size, zoom=1, shift_y=0)}
+    (folder / CARD).write_text(read_card(shipped("kl")).model_copy(update=facts).model_dump_json())
