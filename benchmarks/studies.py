@@ -106,7 +106,7 @@ STUDIES = {
         KNEES,
         folds=5,
         run=1,
-        short=("model.weights=none", "input.size=128", "imbalance.sampling=under", "optim.epochs=6", "optim.precision=bf16"),
+        short=("model.weights=none", "input.size=112", "imbalance.sampling=under", "optim.lr=1e-3", "optim.precision=bf16"),
     ),
 }
 
