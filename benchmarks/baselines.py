@@ -11,18 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from machine import describe
+from studies import figures, judged, quiet
 
 from kneexray.datasets import manifest as manifests
-from kneexray.evaluate import evaluate
-from kneexray.train import config as configs
-from kneexray.train.crossval import cross_validate
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 BASELINES = {
@@ -52,8 +47,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/baselines"))
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+    quiet()
     print(describe("torch", "timm"))
     print("| recipe | starts from | knees | patients | accuracy | QWK | MAE |\n|---|---|---|---|---|---|---|", flush=True)
     for name in options.names or BASELINES:
@@ -62,18 +56,12 @@ def main() -> None:
 
 def measured(name: str, data: Path, out: Path, *, overrides: Sequence[str]) -> str:
     """Train and judge a baseline, or read what came of it before; return its row."""
-    result = out / name / "metrics.json"
     recipe, changes = BASELINES[name]
-    config = configs.load(recipe, overrides=[*SHORT, *changes, *overrides])
-    if not result.exists():
-        result.parent.mkdir(parents=True, exist_ok=True)
-        published = manifests.load(data, task=config.task)
-        judged = cross_validate(config, [published], result.parent, command=sys.argv, resume=True)
-        result.write_text(json.dumps(evaluate(judged), indent=2))
-    evaluation = json.loads(result.read_text())
-    start = json.loads((out / name / "fold-0" / "manifest.json").read_text())["outputs"]["starting_point"]
-    figures = (f"{v['value']:.3f} ({v['low']:.3f} to {v['high']:.3f})" for v in (evaluation[key] for key in ("accuracy", "qwk", "mae")))
-    return f"| `{name}` | {start['weights']} | {evaluation['n']} | {evaluation['n_patients']} | {' | '.join(figures)} |"
+    evaluation = judged(
+        recipe, out / name, lambda config: [manifests.load(data, task=config.task)], overrides=[*SHORT, *changes, *overrides]
+    )
+    start = json.loads((out / name / "fold-0" / "manifest.json").read_text())["outputs"]["starting_point"]["weights"]
+    return f"| `{name}` | {start} | {evaluation['n']} | {evaluation['n_patients']} | {figures(evaluation, 'accuracy', 'qwk', 'mae')} |"
 
 
 if __name__ == "__main__":

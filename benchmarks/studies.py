@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from machine import describe
 
@@ -28,6 +29,7 @@ from kneexray.datasets.split import Unit, folds
 from kneexray.evaluate import evaluate
 from kneexray.tasks import TASKS
 from kneexray.train import config as configs
+from kneexray.train.config import Config
 from kneexray.train.crossval import cross_validate
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes" / "studies"
@@ -119,8 +121,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/studies"))
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+    quiet()
     print(describe("torch", "timm"))
     print("| study | way | images | units | accuracy | balanced accuracy | macro AUC |\n|---|---|---|---|---|---|---|", flush=True)
     for name in options.names or STUDIES:
@@ -130,26 +131,37 @@ def main() -> None:
 
 def measured(name: str, way: Way, shared: Path, out: Path, *, overrides: Sequence[str]) -> str:
     """Train and judge a study in one way, or read what came of it before; return its row."""
-    study, folder = STUDIES[name], out / name / way.name.replace(", ", "-")
+    study = STUDIES[name]
+
+    def splits(config: Config) -> list[Manifest]:
+        return folds(way.data(shared, out / "data"), k=study.folds, seed=config.seed, by=way.by)[: study.run]
+
+    folder = out / name / way.name.replace(", ", "-")
+    evaluation = judged(RECIPES / f"{name}.toml", folder, splits, overrides=[*study.short, *overrides])
+    units = f"{evaluation['n_patients']} {evaluation['bootstrap']['unit']}s"
+    return f"| `{name}` | {way.name} | {evaluation['n']} | {units} | {figures(evaluation, 'accuracy', 'balanced_accuracy', 'macro_auc')} |"
+
+
+def judged(recipe: Path, folder: Path, splits: Callable[[Config], Sequence[Manifest]], *, overrides: Sequence[str]) -> dict[str, Any]:
+    """Train ``recipe`` on its ``splits`` in ``folder``, judge each on its own, and keep what came of it; or read what came before."""
     result = folder / "metrics.json"
     if not result.exists():
-        config = configs.load(RECIPES / f"{name}.toml", overrides=[*study.short, *overrides])
-        manifest = way.data(shared, out / "data")
-        split = folds(manifest, k=study.folds, seed=config.seed, by=way.by)[: study.run]
-        result.parent.mkdir(parents=True, exist_ok=True)
-        evaluation = evaluate(cross_validate(config, split, folder, command=sys.argv, resume=True))
+        config = configs.load(recipe, overrides=overrides)
+        evaluation = evaluate(cross_validate(config, splits(config), folder, command=sys.argv, resume=True))
         result.write_text(json.dumps(evaluation, indent=2))
-    return row(name, way.name, json.loads(result.read_text()))
+    found: dict[str, Any] = json.loads(result.read_text())
+    return found
 
 
-def row(name: str, way: str, evaluation: dict) -> str:
-    """Return a row of docs/studies.md."""
-    units = f"{evaluation['n_patients']} {evaluation['bootstrap']['unit']}s"
-    figures = (
-        f"{v['value']:.3f} ({v['low']:.3f} to {v['high']:.3f})"
-        for v in (evaluation[key] for key in ("accuracy", "balanced_accuracy", "macro_auc"))
-    )
-    return f"| `{name}` | {way} | {evaluation['n']} | {units} | {' | '.join(figures)} |"
+def figures(evaluation: dict[str, Any], *keys: str) -> str:
+    """Return cells of a table: each figure with its interval."""
+    return " | ".join(f"{v['value']:.3f} ({v['low']:.3f} to {v['high']:.3f})" for v in (evaluation[key] for key in keys))
+
+
+def quiet() -> None:
+    """Keep Lightning's advice to developers off the table."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module=r"lightning\.")
 
 
 def _cleaned(folder: Path, out: Path, *, task: str) -> Manifest:

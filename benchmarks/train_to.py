@@ -9,15 +9,14 @@ epoch with the seconds since the start, the decoding of the data and the validat
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 
 import lightning as L
 from machine import describe
+from studies import quiet
 
 from kneexray.datasets import manifest as manifests
 from kneexray.train import config as configs
@@ -46,8 +45,7 @@ def main() -> None:
     parser.add_argument("--accuracy", type=float, default=0.65)
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+    quiet()
     config = configs.load(options.recipe, overrides=options.set)
     print(f"{describe('torch', 'timm')}\n\n| epoch | seconds | validation accuracy |\n|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
