@@ -93,6 +93,11 @@ def test_compressed_frames_that_do_not_fit() -> None:
     huge = bytearray(imagecodecs.jpeg2k_encode(values, codecformat="j2k"))
     huge[8:16] = struct.pack(">II", 2**31, 2**31)
     assert refused(dicom(values, syntax=J2K, streams=[bytes(huge)])).reason == "corrupt"
+    unlike = bytearray(imagecodecs.jpeg2k_encode(np.dstack([values] * 3), codecformat="j2k", mct=False))
+    unlike[unlike.find(b"\xff\x4f\xff\x51") + 45] ^= 0x80  # the second component is signed, the others are not
+    mixed = refused(dicom(np.dstack([values] * 3), syntax=J2K, streams=[bytes(unlike)]))
+    assert mixed.reason == "unsupported"
+    assert "JPEG 2000" in mixed.detail
     video = refused(dicom(values, syntax="1.2.840.10008.1.2.4.100", streams=[b"\x00\x00\x01\xb3" + bytes(60)]))
     assert video.reason == "unsupported"
     assert "MPEG2" in video.detail

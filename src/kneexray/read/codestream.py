@@ -95,7 +95,7 @@ def decode(data: bytes, stream: Codestream, *, photometric: str) -> NDArray[Any]
     """Return the decoded image, (H, W) or (H, W, 3) RGB, or (H, W) luma where the codec gives that directly.
 
     ``photometric`` is the Photometric Interpretation, which says what three components are where the stream does not (PS3.5
-    section 8.2.1). Raises :class:`ReadError` for damaged data.
+    section 8.2.1). Raises :class:`ReadError` for data that is damaged, or that the codec does not decode.
     """
     import imagecodecs
 
@@ -114,7 +114,9 @@ def decode(data: bytes, stream: Codestream, *, photometric: str) -> NDArray[Any]
             pixels = imagecodecs.jpeg8_decode(data, colorspace=colour, outcolorspace="GRAYSCALE")
     except ImportError:
         raise
-    except Exception as error:  # each codec raises its own error class, NotImplementedError or ValueError
+    except NotImplementedError as error:  # sound data of a kind that the codec does not decode, such as components of unlike depth
+        raise ReadError("unsupported", f"{stream.family} data of this kind is not read ({error}); export the file uncompressed") from error
+    except Exception as error:  # each codec raises its own error class, or ValueError
         cut = stream.family == "JPEG 2000" and _END not in data[-4096:]
         raise ReadError(
             "truncated" if cut else "corrupt", f"the {stream.family} data cannot be decoded ({error}); export the file again"
