@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kneexray.datasets.audit import Audit, conclude, scanned
-from kneexray.datasets.items import Item, items_at
+from kneexray.datasets.audit.audit import Audit, conclude, scanned
+from kneexray.datasets.audit.items import Item, items_at
 from kneexray.read import read_file
 
 KINDS = ("mirrored", "jpeg 40", "cropped 85 %", "contrast", "turned 5 deg", "all at once")

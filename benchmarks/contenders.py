@@ -90,7 +90,7 @@ def onnxruntime(spec: dict[str, Any]) -> tuple[Answer, Files]:
 
 def both_networks(spec: dict[str, Any]) -> tuple[Answer, Files]:
     """The two networks that our predictor runs on a crop, the grading one and that of the joint space, and nothing around them."""
-    from kneexray.roi.joint_space import HEIGHT, NETWORK, WIDTH
+    from kneexray.measure.joint_space import HEIGHT, NETWORK, WIDTH
 
     grade, _ = onnxruntime(spec)
     measure, _ = onnxruntime({**spec, "onnx": str(NETWORK), "outputs": None, "threads": 1})  # waiting threads of two networks would spin

@@ -33,7 +33,7 @@ import numpy as np
 from machine import describe
 from PIL import Image
 
-from kneexray.bundle import NETWORK, open_bundle, shipped
+from kneexray.inference.bundle import NETWORK, open_bundle, shipped
 from kneexray.read import find_sources, read_file
 
 MEASURES = {
@@ -165,7 +165,7 @@ def _rounded(bundle: Path, images: Path, folder: Path) -> Path:
     """Write the same bundle in 8 bits."""
     from student_networks import write_card
 
-    from kneexray.train.quantize import quantize
+    from kneexray.train.export.quantize import quantize
 
     shutil.copytree(bundle, folder)
     quantize(folder / NETWORK, np.load(images)[:32, None].astype(np.float32) / 255)

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from shares import told
 
-from kneexray.preprocess import resample
+from kneexray.geometry import resample
+from kneexray.makers.localiser import data
 from kneexray.read import find_sources, read_file
 from kneexray.roi import INVERTED, find_knees
 from kneexray.roi.localiser import iou
 from kneexray.roi.quality import NOISE_WARNING
-from kneexray.train import localiser_data as data
 from kneexray.types import Box
 
 Spoil = Callable[[NDArray[np.float32], Box], NDArray[np.float32]]

@@ -18,12 +18,13 @@ import numpy as np
 from machine import describe
 from scipy.stats import spearmanr
 
-from kneexray.datasets.chen2018 import CARD
-from kneexray.metrics import interval
+from kneexray.datasets.catalogue.chen2018 import CARD
+from kneexray.evaluation.metrics import interval
+from kneexray.geometry import CONDYLES
+from kneexray.makers.joint_space.train import compare, load
+from kneexray.measure.joint_space import NETWORK, measure
 from kneexray.read import find_sources
 from kneexray.roi import whole_knee
-from kneexray.roi.joint_space import CONDYLES, NETWORK, measure
-from kneexray.train.joint_space import compare, load
 from kneexray.types import Knee
 
 BOX_MM = 107.5

@@ -18,12 +18,12 @@ import numpy as np
 from machine import describe
 from shares import told
 
-from kneexray.preprocess import resample
+from kneexray.geometry import resample
+from kneexray.inference.cartilage import cartilage_band
+from kneexray.makers.localiser import data
+from kneexray.makers.localiser.train import measure
 from kneexray.read import read_file
-from kneexray.roi.cartilage import cartilage_band
 from kneexray.roi.localiser import NETWORK, find_joints
-from kneexray.train import localiser_data as data
-from kneexray.train.localiser import measure
 
 
 def main() -> None:

@@ -18,14 +18,14 @@ from pathlib import Path
 from machine import describe
 from shares import told
 
-from kneexray.preprocess import resample
+from kneexray.geometry import resample
+from kneexray.makers.side_marker import data
+from kneexray.makers.side_marker.train import measure
 from kneexray.read import find_sources, read_file
 from kneexray.roi import find_knees
 from kneexray.roi.localiser import iou
 from kneexray.roi.markers import CERTAIN, find_markers
 from kneexray.roi.sides import BY_MARKER
-from kneexray.train import marker_data as data
-from kneexray.train.markers import measure
 
 
 def main() -> None:

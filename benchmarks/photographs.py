@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from shares import told
 
+from kneexray.makers.localiser import data
 from kneexray.read import find_sources, read_bytes, read_file
 from kneexray.roi import find_knees
-from kneexray.train import localiser_data as data
 
 Light = NDArray[np.float32]
 """(H, W, 3) linear light in [0, 1]."""

@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 from machine import describe
 
-from kneexray.bundle import open_bundle, shipped
 from kneexray.cli.predict import grade_into
+from kneexray.inference.bundle import open_bundle, shipped
+from kneexray.inference.preprocess import batch
+from kneexray.inference.session import Session
 from kneexray.predict import Predictor
-from kneexray.preprocess import batch
 from kneexray.read import find_sources
 from kneexray.roi import whole_knee
-from kneexray.session import Session
 
 
 def rate(action: Callable[[], int], repeat: int) -> tuple[float, float, float]:

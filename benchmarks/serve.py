@@ -26,9 +26,9 @@ import httpx2
 from machine import describe
 from predict import bare, rate
 
-from kneexray.bundle import open_bundle, shipped
+from kneexray.inference.bundle import open_bundle, shipped
+from kneexray.inference.preprocess import batch
 from kneexray.predict import Predictor
-from kneexray.preprocess import batch
 from kneexray.read import find_sources
 from kneexray.roi import whole_knee
 
@@ -135,8 +135,8 @@ def serve() -> None:
 
     import uvicorn
 
-    from kneexray.serve.app import create_app
-    from kneexray.serve.settings import Settings
+    from kneexray.web.app import create_app
+    from kneexray.web.settings import Settings
 
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from machine import describe
 
-from kneexray.engines import load_onnxruntime, open_engine
-from kneexray.roi.joint_space import FOLDER
+from kneexray.inference.engines import load_onnxruntime, open_engine
+from kneexray.measure.joint_space import FOLDER
 
 ort = load_onnxruntime()
 SPINNING = "session.intra_op.allow_spinning"

@@ -21,9 +21,10 @@ from unittest.mock import patch
 from machine import describe
 
 from kneexray import predict, roi
+from kneexray.measure import joint_space
 from kneexray.predict import Predictor
 from kneexray.read import find_sources
-from kneexray.roi import joint_space, localiser
+from kneexray.roi import localiser
 from kneexray.types import FilmResult
 from kneexray.writers import DEFAULT_FORMATS, FolderWriter
 

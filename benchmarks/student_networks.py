@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kneexray.bundle import CARD, NETWORK, InputCard, read_card, sha256_of, shipped
+from kneexray.inference.bundle import CARD, NETWORK, InputCard, read_card, sha256_of, shipped
 
 SIZES = {"small-cnn": 150, "inception-v3": 75, "densenet121": 224}
 """Network -> side of its square input in pixels."""

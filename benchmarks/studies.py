@@ -26,11 +26,11 @@ from kneexray.cli.app import run
 from kneexray.datasets import manifest as manifests
 from kneexray.datasets.manifest import Manifest
 from kneexray.datasets.split import Unit, folds
-from kneexray.evaluate import evaluate
+from kneexray.evaluation.evaluate import evaluate
 from kneexray.tasks import TASKS
-from kneexray.train import config as configs
-from kneexray.train.config import Config
 from kneexray.train.crossval import cross_validate
+from kneexray.train.recipe import config as configs
+from kneexray.train.recipe.config import Config
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes" / "studies"
 

@@ -18,11 +18,11 @@ import torch
 from machine import describe
 
 from kneexray.datasets import manifest as manifests
-from kneexray.train import config as configs
 from kneexray.train import data, labels
 from kneexray.train.data import Batch
 from kneexray.train.imbalance import EpochShuffle
 from kneexray.train.module import GradingModule, augmented
+from kneexray.train.recipe import config as configs
 
 
 def main() -> None:

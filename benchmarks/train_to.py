@@ -19,7 +19,7 @@ from machine import describe
 from studies import quiet
 
 from kneexray.datasets import manifest as manifests
-from kneexray.train import config as configs
+from kneexray.train.recipe import config as configs
 from kneexray.train.run import train
 
 

@@ -63,7 +63,7 @@ def test_the_container_starts_what_there_is_as_nobody_in_particular(deploy: Path
 
 
 def test_the_health_check_asks_where_health_is_told_without_a_token(deploy: Path):
-    security = pytest.importorskip("kneexray.serve.security", reason="the serve extra is not installed")
+    security = pytest.importorskip("kneexray.web.security", reason="the serve extra is not installed")
     assert f"http://127.0.0.1:8000{security._OPEN}'" in dict(instructions(deploy))["HEALTHCHECK"]
 
 
@@ -128,7 +128,7 @@ def test_the_guide_names_options_and_files_that_there_are(root: Path, options: s
 
 
 def test_nginx_hands_on_as_much_as_the_server_takes(deploy: Path):
-    settings = pytest.importorskip("kneexray.serve.settings").Settings()
+    settings = pytest.importorskip("kneexray.web.settings").Settings()
     text = (deploy / "nginx.conf").read_text(encoding="utf-8")
     assert f"client_max_body_size {settings.max_upload_mb}m;" in text
     assert f"client_body_timeout {settings.idle_seconds:g}s;" in text

@@ -17,10 +17,10 @@ from PIL import Image
 
 import kneexray
 from kneexray import Predictor
-from kneexray.bundle import GOLDEN, open_bundle, shipped
 from kneexray.errors import BundleError, ConfigError
+from kneexray.inference.bundle import GOLDEN, open_bundle, shipped
+from kneexray.inference.session import Session
 from kneexray.roi import INVERTED
-from kneexray.session import Session
 from kneexray.synthetic import draw_knee, write_films
 from kneexray.types import FilmResult, Radiograph, Study
 
@@ -190,7 +190,7 @@ def test_an_unexpected_failure_names_the_file_and_spares_the_rest(films: Path, m
 def test_impossible_wishes_are_refused_before_any_film_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ConfigError, match="Did you mean osteoporosis"):
         Predictor(tasks=["osteoporos"])
-    monkeypatch.setattr("kneexray.bundle.SHIPPED", {"kl": "kl"})
+    monkeypatch.setattr("kneexray.inference.bundle.SHIPPED", {"kl": "kl"})
     with pytest.raises(BundleError, match="no model ships"):
         Predictor(tasks=["osteoporosis"])
     with pytest.raises(ConfigError, match=r"0\.5 to 0\.99"):

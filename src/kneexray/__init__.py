@@ -24,9 +24,10 @@ from kneexray.errors import MissingExtraError as MissingExtraError
 from kneexray.errors import OutputError as OutputError
 from kneexray.errors import ReadError as ReadError
 from kneexray.tasks import TASKS as TASKS
+from kneexray.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from kneexray.bundle import open_bundle as open_bundle
+    from kneexray.inference.bundle import open_bundle as open_bundle
     from kneexray.predict import Predictor as Predictor
     from kneexray.read import read_file as read_file
     from kneexray.types import FilmResult as FilmResult
@@ -36,12 +37,10 @@ if TYPE_CHECKING:
     from kneexray.types import Rejection as Rejection
     from kneexray.types import Study as Study
 
-__version__ = "0.1.0"
-
 _LATER: MappingProxyType[str, str] = MappingProxyType(
     {
         "Predictor": "kneexray.predict",
-        "open_bundle": "kneexray.bundle",
+        "open_bundle": "kneexray.inference.bundle",
         "read_file": "kneexray.read",
         **dict.fromkeys(("FilmResult", "Knee", "Prediction", "Radiograph", "Rejection", "Study"), "kneexray.types"),
     }

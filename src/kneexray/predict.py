@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,15 +13,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from kneexray import roi
-from kneexray.bundle import Bundle, open_bundle, shipped
-from kneexray.calibrate import merge
-from kneexray.conformal import prediction_set
+from kneexray.cores import available_cores
 from kneexray.errors import ConfigError, KneeXRayError
-from kneexray.explain import heatmap_from_cam, on_box
-from kneexray.preprocess import batch
+from kneexray.inference.bundle import Bundle, open_bundle, shipped
+from kneexray.inference.calibration import merge
+from kneexray.inference.conformal import prediction_set
+from kneexray.inference.preprocess import batch
+from kneexray.inference.session import Session
+from kneexray.measure import joint_space
 from kneexray.read import find_sources
-from kneexray.roi import joint_space
-from kneexray.session import Session
+from kneexray.render.heatmap import heatmap_from_cam, on_box
 from kneexray.tasks import Task, get_task
 from kneexray.types import FilmResult, Knee, Prediction, Rejection, Study
 
@@ -51,7 +51,7 @@ class Predictor:
     ``tasks`` are names of :data:`kneexray.tasks.TASKS`; a derived one (OA) is answered by the model of the task that it
     derives from. ``models`` are bundle folders that replace the shipped models of their tasks. Prediction sets hold the true
     grade with probability ``coverage``; with ``per_class`` within every true grade, not only on average. ``threads`` is how
-    many cores one network call uses (0: all), ``provider`` what networks run on (a row of :data:`kneexray.engines.PROVIDERS`, or
+    many cores one network call uses (0: all), ``provider`` what networks run on (a row of :data:`kneexray.inference.engines.PROVIDERS`, or
     ``auto``).
 
     Raises :class:`~kneexray.errors.BundleError` for a task without a model and :class:`~kneexray.errors.ConfigError`
@@ -166,7 +166,7 @@ class Predictor:
         ``jobs`` threads (0: one a core) each read and grade ``batch_size`` files at a time. A file that fails
         unexpectedly is a rejection; the others go on.
         """
-        workers = jobs or os.cpu_count() or 1
+        workers = jobs or available_cores()
         chunks = _chunks(iter(sources), batch_size)
         first = next(chunks, None)
         if first is None:

@@ -19,8 +19,8 @@ from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any
 
-from kneexray import __version__
-from kneexray.writers.output import OutputFile
+from kneexray.files import OutputFile
+from kneexray.version import __version__
 
 VERSION = 1
 """Of the manifest's layout; it grows when a key changes its meaning or goes."""

@@ -1,7 +1,7 @@
 """Synthetic knee radiographs for demos and tests: drawn from a small statistical model of how knees look, no patient's image.
 
 The model holds, for each KL grade, a mean image of aligned right knees, and the principal components of how knees differ from
-their grade's mean, both over 5,778 training crops (see :mod:`kneexray.train.appearance`). A knee is drawn as mean plus random
+their grade's mean, both over 5,778 training crops (see :mod:`kneexray.makers.appearance`). A knee is drawn as mean plus random
 amounts of the components, with film grain.
 """
 
@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kneexray.preprocess import resample
-from kneexray.writers.output import output_errors
+from kneexray.files import output_errors
+from kneexray.geometry import resample
 
 SIZE = 299
 """Side of a drawn crop in pixels, that of the public crops."""

@@ -145,8 +145,8 @@ class Knee:
     """One knee on a film.
 
     ``side`` is the patient's. ``box`` is (x0, y0, x1, y1) in pixels of the film, from the outer edge of the first
-    pixel: the whole film is (0, 0, W, H). Convention of the public crops: square, femoral condyles 0.87 of the side,
-    joint line at 0.59 of the height. ``mirrored`` says that the model sees this knee left-right flipped, so that every
+    pixel: the whole film is (0, 0, W, H). Its convention is that of
+    :mod:`kneexray.geometry`. ``mirrored`` says that the model sees this knee left-right flipped, so that every
     knee looks like a right one. ``score`` in [0, 1] is how sure the locator or gate is that this is an AP knee. ``joint_space`` (n, 3) is
     where the joint space was found: x, and the y of the margins of femur and tibia, in pixels of the film.
     """
@@ -204,3 +204,10 @@ class FilmResult:
     source: str
     predictions: tuple[Prediction, ...] = ()
     rejections: tuple[Rejection, ...] = field(default=())
+
+    def by_knee(self) -> dict[Knee, list[Prediction]]:
+        """Return the predictions of each knee, in order."""
+        knees: dict[Knee, list[Prediction]] = {}
+        for prediction in self.predictions:
+            knees.setdefault(prediction.knee, []).append(prediction)
+        return knees

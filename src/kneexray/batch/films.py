@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
-from kneexray.datasets.tables import SPELLINGS, SUFFIXES
 from kneexray.errors import DataError, KneeXRayError, MissingExtraError, ReadError
 from kneexray.read import DEFAULT_LIMITS, Source, find_sources
 from kneexray.read.archives import Budget, members
@@ -20,6 +19,7 @@ from kneexray.read.names import is_hidden, is_image_name, is_passed_over
 from kneexray.read.reader import load_file
 from kneexray.read.sniff import ARCHIVES, SNIFF_BYTES, sniff
 from kneexray.read.source import failing
+from kneexray.tables import SPELLINGS, SUFFIXES
 from kneexray.types import Side, Study
 
 MEMBER = "!/"

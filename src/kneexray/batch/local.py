@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from typing import cast
 
 from kneexray.batch.plan import Plan
 from kneexray.batch.work import Grades, ShardGrader
+from kneexray.cores import available_cores
 from kneexray.errors import KneeXRayError, OutputError
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def grade_local(plan: Plan, predictor: Grades, shards: Iterable[int], *, jobs: i
     where workers fail or keep being killed; what is finished stays.
     """
     tasks = deque(_Task(shard) for shard in shards)
-    workers = [_Worker(plan, predictor) for _ in range(min(jobs or _cores(), len(tasks)))]
+    workers = [_Worker(plan, predictor) for _ in range(min(jobs or available_cores(), len(tasks)))]
     try:
         for worker in workers:
             worker.begin(tasks.popleft())
@@ -151,7 +151,3 @@ def _serve(connection: Connection, plan: Plan, predictor: Grades) -> None:
                 connection.send(str(error))
     except (EOFError, BrokenPipeError):  # the parent is gone
         return
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

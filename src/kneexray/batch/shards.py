@@ -17,11 +17,11 @@ from secrets import token_hex
 from typing import IO, Any, Literal
 
 from kneexray.errors import DataError
+from kneexray.files import make_folder, output_errors, sync
 from kneexray.types import FilmResult
 from kneexray.writers.base import heatmap_paths, prediction_record, rejection_record
 from kneexray.writers.csv import COLUMNS, FLAGS, NUMBERS, flat
 from kneexray.writers.heatmaps import FileWriter
-from kneexray.writers.output import make_folder, output_errors, sync
 
 HEATMAPS = "heatmaps"
 REJECTIONS = ("file", "reason", "detail", "sop_instance_uid")

@@ -15,7 +15,7 @@ TaskOption = Annotated[str, typer.Option("--task", help="kl, oa or osteoporosis;
 
 def task_at(path: Path, name: str) -> Task:
     """Return the task that was named, or that the class names of ``path`` are of."""
-    from kneexray.datasets.items import task_of
+    from kneexray.datasets.audit.items import task_of
     from kneexray.tasks import get_task
 
     return get_task(name) if name else task_of(path)

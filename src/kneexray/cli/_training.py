@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kneexray.datasets.manifest import Manifest
-    from kneexray.train.config import Config
+    from kneexray.train.recipe.config import Config
 
 
 def opened(recipe: Path, data: Path, overrides: Sequence[str]) -> tuple[Config, Manifest, list[Manifest]]:
     """Return the recipe with its ``overrides``, the manifest of its task, and those of the tasks that share its backbone."""
     from kneexray.datasets import manifest as manifests
-    from kneexray.train import config as configs
+    from kneexray.train.recipe import config as configs
 
     config = configs.load(recipe, overrides=overrides)
     manifest, *also = (manifests.load(data, task=task) for task in config.tasks)

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from kneexray import __version__
 from kneexray.cli import batch, card, compare, data, demo, evaluate, explain, export, info, predict, serve, train, tune, workbench
 from kneexray.errors import ConfigError, KneeXRayError
+from kneexray.version import __version__
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
 

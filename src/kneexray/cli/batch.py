@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kneexray.engines import PROVIDERS
 from kneexray.errors import ConfigError, choices
+from kneexray.inference.engines import PROVIDERS
 
 if TYPE_CHECKING:
     from kneexray.batch.plan import Plan

@@ -18,10 +18,10 @@ def card(
     """Write a model's card in the form that model hubs expect, with the scores of further evaluations."""
     import json
 
-    from kneexray.bundle import read_card
     from kneexray.errors import DataError
-    from kneexray.model_card import PAGE, markdown
-    from kneexray.writers.output import write_whole
+    from kneexray.files import write_whole
+    from kneexray.inference.bundle import read_card
+    from kneexray.train.export.model_card import PAGE, markdown
 
     evaluations = []
     for folder in evaluation or ():

@@ -22,10 +22,10 @@ def compare(
     from kneexray.cli._extras import need
 
     need("eval", "matplotlib", "pyarrow", "scipy", "sklearn")
-    from kneexray.bundle import sha256_of
     from kneexray.evaluation.compare import compare as measure
-    from kneexray.evaluation.compare_report import markdown_table, write_comparison
     from kneexray.evaluation.predictions_file import read_predictions
+    from kneexray.evaluation.report.comparison import markdown_table, write_comparison
+    from kneexray.inference.bundle import sha256_of
     from kneexray.provenance import command_line
 
     started = datetime.now(UTC)

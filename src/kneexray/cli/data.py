@@ -12,7 +12,7 @@ import typer
 
 from kneexray.cli import data_split
 from kneexray.cli._bars import bytes_bar, files_bar
-from kneexray.cli._data_words import in_short, say_audit, say_left_out, say_splits, whole
+from kneexray.cli._data_text import in_short, say_audit, say_left_out, say_splits, whole
 from kneexray.cli._record import write_record
 from kneexray.cli._task import TaskOption, task_at
 
@@ -43,10 +43,10 @@ def fetch(
     out: Annotated[Path | None, typer.Option("--out", help="The folder to download into; data/NAME unless named.")] = None,
 ) -> None:
     """Download a public data set: resumed, retried, checked. Says what to do where a person has to act."""
-    from kneexray.bundle import sha256_of
-    from kneexray.datasets.card import UNKNOWN
     from kneexray.datasets.catalogue import get_card
+    from kneexray.datasets.catalogue.record import UNKNOWN
     from kneexray.datasets.fetch import fetch as bring
+    from kneexray.inference.bundle import sha256_of
 
     card, started = get_card(name), datetime.now(UTC)
     folder = out or Path("data") / card.name
@@ -70,9 +70,9 @@ def prepare(
     task: TaskOption = "",
 ) -> None:
     """Import a data set as it was published: check every image, map the class names, write one manifest."""
-    from kneexray.bundle import sha256_of
     from kneexray.datasets import manifest as manifests
     from kneexray.datasets.prepare import prepare as bring
+    from kneexray.inference.bundle import sha256_of
 
     started, wanted = datetime.now(UTC), task_at(path, task)
     with files_bar("reading", None) as progress:
@@ -103,9 +103,10 @@ def audit(
     from kneexray.cli._extras import need
 
     need("data", "cv2")
-    from kneexray.datasets import audit as audits
-    from kneexray.datasets import audit_report, manifest
-    from kneexray.datasets.items import items_at
+    from kneexray.datasets import manifest
+    from kneexray.datasets.audit import audit as audits
+    from kneexray.datasets.audit import report
+    from kneexray.datasets.audit.items import items_at
     from kneexray.tasks import get_task
 
     started = datetime.now(UTC)
@@ -120,7 +121,7 @@ def audit(
         "Images": f"{len(items):,} in {seconds:.0f} s",
         "Data": f"{', '.join(map(str, paths))} (sha256 {digest})",
     }
-    page = audit_report.write_audit(found, out, title=title, digest=digest, provenance=rows)
+    page = report.write_audit(found, out, title=title, digest=digest, provenance=rows)
     outputs: dict[str, Any] = {"audit": audits.to_dict(found, digest=digest)["figures"], "page": page.name}
     say_audit(found)
     if fix:
@@ -135,7 +136,7 @@ def _fix(found: Any, out: Path, task: str) -> dict[str, Any]:
     from collections import Counter
 
     from kneexray.datasets import manifest
-    from kneexray.datasets.clean import clean
+    from kneexray.datasets.audit.clean import clean
     from kneexray.errors import ConfigError
     from kneexray.tasks import TASKS, get_task
 
@@ -165,10 +166,10 @@ def crop(
     task: TaskOption = "",
 ) -> None:
     """Cut the knees out of whole films, which training does not do by itself; knees of a film stay together in later splits."""
-    from kneexray.bundle import sha256_of
     from kneexray.datasets import crops
     from kneexray.datasets import manifest as manifests
     from kneexray.datasets.catalogue import get_card
+    from kneexray.inference.bundle import sha256_of
 
     if source:
         get_card(source)

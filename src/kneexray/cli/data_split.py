@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kneexray.cli._bars import files_bar
-from kneexray.cli._data_words import say_splits
+from kneexray.cli._data_text import say_splits
 from kneexray.cli._task import TaskOption, task_at
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def split(
 
 def clusters_of(audit: Path | None, manifest: Manifest) -> list[list[str]]:
     """Return the clusters of an audit; of the one beside the manifest if none is named; of one made now where a patient is not known."""
-    from kneexray.datasets import audit as audits
-    from kneexray.datasets.items import items_of
+    from kneexray.datasets.audit import audit as audits
+    from kneexray.datasets.audit.items import items_of
 
     known = audit or audits.beside(manifest)
     if known is not None:

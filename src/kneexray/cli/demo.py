@@ -13,8 +13,8 @@ def demo(
 ) -> None:
     """Draw five synthetic knees, one a Kellgren-Lawrence grade, grade them, and write the reports."""
     from kneexray.cli.predict import grade_into
+    from kneexray.files import make_folder
     from kneexray.synthetic import write_films
-    from kneexray.writers.output import make_folder
 
     films = out / "films"
     make_folder(films)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kneexray.cli._record import write_record
-from kneexray.engines import PROVIDERS
+from kneexray.inference.engines import PROVIDERS
 
 if TYPE_CHECKING:
     from kneexray.datasets.manifest import Manifest
-    from kneexray.evaluate import EvaluationInput
-    from kneexray.evaluation.report import Section
+    from kneexray.evaluation.evaluate import EvaluationInput
+    from kneexray.evaluation.report.report import Section
     from kneexray.predict import Predictor
 
 
@@ -44,11 +44,11 @@ def evaluate(
     from kneexray.cli._extras import need
 
     need("eval", "matplotlib", "pyarrow", "scipy", "sklearn")
-    from kneexray.bundle import sha256_of
-    from kneexray.evaluate import evaluate as measure
     from kneexray.evaluation.by_patient import by_patient
-    from kneexray.evaluation.report import markdown_table, write_evaluation
-    from kneexray.metrics import HEADLINE
+    from kneexray.evaluation.evaluate import evaluate as measure
+    from kneexray.evaluation.metrics import HEADLINE
+    from kneexray.evaluation.report.report import markdown_table, write_evaluation
+    from kneexray.inference.bundle import sha256_of
     from kneexray.provenance import command_line
 
     started = datetime.now(UTC)
@@ -112,10 +112,10 @@ def _stored(path: Path, *, task: str, split: str, with_films: bool) -> Evaluatio
 
 def _judged(model: Path, data: Path | None, *, task: str, roi: str, provider: str, stack: ExitStack) -> tuple[Predictor, Manifest]:
     """Return a bundle's or run's predictor, and the labelled images."""
-    from kneexray.bundle import read_card
     from kneexray.cli.predict import roi_mode
     from kneexray.datasets import manifest as manifests
     from kneexray.errors import ConfigError
+    from kneexray.inference.bundle import read_card
     from kneexray.predict import Predictor
 
     if data is None:
@@ -131,11 +131,11 @@ def _tests(predictor: Predictor, manifest: Manifest, *, split: str, most: int, s
 
     sections = []
     if stress:
-        from kneexray.evaluation import stress as stress_test
+        from kneexray.evaluation.probes import stress as stress_test
 
         sections.append(stress_test.section(predictor, labelled(manifest, split), most=most))
     if faithfulness:
-        from kneexray.evaluation import faithfulness as faithfulness_test
+        from kneexray.evaluation.probes import faithfulness as faithfulness_test
 
         sections.append(faithfulness_test.section(predictor, labelled(manifest, split), most=most))
     return sections
@@ -143,14 +143,14 @@ def _tests(predictor: Predictor, manifest: Manifest, *, split: str, most: int, s
 
 def _bundle(model: Path, stack: ExitStack) -> Path:
     """Return the folder of a bundle; a run folder is exported into a temporary one, so that what is judged is what would be used."""
-    from kneexray.bundle import CARD
+    from kneexray.inference.bundle import CARD
 
     if (model / CARD).is_file() or not (model / "config.json").is_file():
         return model
     from kneexray.cli._extras import need
 
     need("train", "torch", "onnx", "timm")
-    from kneexray.train.export import export
+    from kneexray.train.export.export import export
 
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kneexray-")))
     export([model], folder, command=["kneexray", "export", str(model)])

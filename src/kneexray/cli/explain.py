@@ -13,7 +13,7 @@ from kneexray.cli._record import write_record
 from kneexray.errors import ConfigError, choices
 
 if TYPE_CHECKING:
-    from kneexray.explanations import Explainer, Explanation
+    from kneexray.attribution.explanations import Explainer, Explanation
     from kneexray.tasks import Task
 
 SIDE = 448
@@ -35,11 +35,11 @@ def explain(
 ) -> None:
     """Show what on the films in PATH speaks for a grade: overlay, panel and raw map of each knee."""
     from kneexray.cli.predict import UNANSWERED, roi_mode
+    from kneexray.files import make_folder
     from kneexray.read import find_sources
     from kneexray.roi import find_knees
     from kneexray.types import FilmResult, Rejection
     from kneexray.writers.base import heatmap_paths, prediction_record, rejection_record
-    from kneexray.writers.output import make_folder
 
     started, mode = datetime.now(UTC), roi_mode(roi)
     explainer = _explainer(model, checkpoint, method=method)
@@ -79,8 +79,8 @@ def explain(
 
 def _explainer(model: Path | None, checkpoint: Path | None, *, method: str) -> Explainer:
     """Return the explainer that was asked for; raises :class:`ConfigError` where model and method do not go together."""
-    from kneexray import explanations
-    from kneexray.bundle import open_bundle, shipped
+    from kneexray.attribution import explanations
+    from kneexray.inference.bundle import open_bundle, shipped
 
     if checkpoint is not None:
         from kneexray.cli._extras import need
@@ -111,8 +111,8 @@ def _write(explanation: Explanation, task: Task, out: Path, stem: str) -> list[s
     import numpy as np
     from PIL import Image
 
-    from kneexray.explain import crop_for_display, overlay, panel
-    from kneexray.writers.output import write_whole
+    from kneexray.files import write_whole
+    from kneexray.render.heatmap import crop_for_display, overlay, panel
 
     crop = crop_for_display(explanation.prediction.knee, size=SIDE)
     heatmap = explanation.prediction.heatmap
@@ -132,13 +132,13 @@ def _write(explanation: Explanation, task: Task, out: Path, stem: str) -> list[s
 
 def _lines(explanation: Explanation, task: Task) -> list[str]:
     """Return what stands below a panel."""
-    from kneexray.writers import words
+    from kneexray.render import wording
     from kneexray.writers.base import DISCLAIMER
 
     prediction = explanation.prediction
-    chances = [f"{task.display(place)}: {words.percent(float(p))}" for place, p in enumerate(prediction.probabilities)]
+    chances = [f"{task.display(place)}: {wording.percent(float(p))}" for place, p in enumerate(prediction.probabilities)]
     return [
-        f"{words.SIDES[prediction.knee.side]}: {task.display(prediction.grade)}, {words.meaning(prediction)}",
+        f"{wording.SIDES[prediction.knee.side]}: {task.display(prediction.grade)}, {wording.meaning(prediction)}",
         "   ".join(chances),
         f"Colour: what speaks for {task.display(explanation.grade)}, by {explanation.method}, from none to most on this knee",
         f"{prediction.model_id}. {DISCLAIMER}",

@@ -23,9 +23,9 @@ def export(
 
     need("train", "torch", "onnx", "timm")
     from kneexray.errors import ConfigError, choices
-    from kneexray.model_card import changes
-    from kneexray.train.export import WEIGHTS
-    from kneexray.train.export import export as write_bundle
+    from kneexray.train.export.export import WEIGHTS
+    from kneexray.train.export.export import export as write_bundle
+    from kneexray.train.export.model_card import changes
 
     weights = next((known for known in WEIGHTS if known == (quantize or "float32")), None)
     if weights is None:

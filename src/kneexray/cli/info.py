@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kneexray import __version__
+from kneexray.version import __version__
 
 
 def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -34,8 +34,8 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
 
 def collect() -> dict[str, Any]:
     """Return what ``info --json`` prints."""
-    from kneexray.bundle import CARD, SHIPPED, shipped
     from kneexray.datasets.catalogue import CATALOGUE
+    from kneexray.inference.bundle import CARD, SHIPPED, shipped
     from kneexray.provenance import environment
     from kneexray.read import FORMATS
     from kneexray.tasks import TASKS

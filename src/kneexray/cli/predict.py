@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kneexray import __version__
-from kneexray.engines import PROVIDERS
 from kneexray.errors import ConfigError, choices
+from kneexray.inference.engines import PROVIDERS
+from kneexray.version import __version__
 from kneexray.writers import DEFAULT_FORMATS, WRITERS
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def grade_into(
     """Grade ``paths``, write every format and the run's manifest into ``out``, print a summary, and return the exit code.
 
     ``prior`` are earlier films of the same patients, and tables that say whose films are and when they were taken
-    (:class:`kneexray.visits.Visits`). ``options`` go to :class:`kneexray.predict.Predictor`.
+    (:class:`kneexray.priors.Visits`). ``options`` go to :class:`kneexray.predict.Predictor`.
     """
     from kneexray import provenance
     from kneexray.predict import Predictor
@@ -130,9 +130,9 @@ class _Compared:
     """The results of ``paths``, with what changed since the films of ``prior``."""
 
     def __init__(self, predictor: Predictor, paths: Sequence[str | Path], prior: Sequence[Path], *, jobs: int) -> None:
-        from kneexray.datasets.tables import SUFFIXES
+        from kneexray.priors import History, Visits, noise_of
         from kneexray.read import find_sources
-        from kneexray.visits import History, Visits, noise_of
+        from kneexray.tables import SUFFIXES
 
         tables = [path for path in prior if path.suffix.lower() in SUFFIXES]
         visits = Visits.read(tables)

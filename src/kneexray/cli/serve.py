@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kneexray.cli._extras import need
-from kneexray.engines import PROVIDERS
 from kneexray.errors import ConfigError, KneeXRayError
+from kneexray.inference.engines import PROVIDERS
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from kneexray.node import Node
     from kneexray.predict import Predictor
-    from kneexray.serve.node import Node
-    from kneexray.serve.settings import Settings
+    from kneexray.web.settings import Settings
 
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -52,7 +52,7 @@ def serve(
 ) -> None:
     """Serve the web app, the API and DICOMweb until stopped. For research use; not a medical device."""
     need("serve", "fastapi", "uvicorn", "jinja2", "python_multipart", "prometheus_client")
-    from kneexray.serve.app import create_app
+    from kneexray.web.app import create_app
 
     settings = _settings(
         host=host,
@@ -126,7 +126,7 @@ def _listening(settings: Settings) -> socket.socket:
 def _node(predictor: Predictor, *, spool: Path | None, send_to: str, **given: Any) -> Node:
     """Return a DICOM node at work, its settings as ``given``; raises :class:`ConfigError` for what it lacks."""
     need("serve", "pynetdicom")
-    from kneexray.serve.node import Archive, NodeSettings, start
+    from kneexray.node import Archive, NodeSettings, start
 
     if spool is None or not send_to:
         raise ConfigError("--dicom-port needs a folder of the node's own and a place for its results: give --spool and --send-to.")
@@ -137,7 +137,7 @@ def _settings(**options: Any) -> Settings:
     """Return the settings; raises :class:`ConfigError` that names the option and what is wrong with it."""
     from pydantic import ValidationError
 
-    from kneexray.serve.settings import Settings
+    from kneexray.web.settings import Settings
 
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})

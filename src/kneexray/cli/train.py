@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
 
     from kneexray.datasets.manifest import Manifest
-    from kneexray.train.config import Config
+    from kneexray.train.recipe.config import Config
 
 
 def train(

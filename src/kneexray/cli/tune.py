@@ -25,9 +25,9 @@ def tune(
 
     need("train", "torch", "lightning", "timm", "optuna", "tomli_w")
     from kneexray.provenance import command_line
-    from kneexray.train.tune import BEST, best_trial
-    from kneexray.train.tune import tune as search
-    from kneexray.train.tune_report import write_report
+    from kneexray.train.tune.report import write_report
+    from kneexray.train.tune.search import BEST, best_trial
+    from kneexray.train.tune.search import tune as search
 
     quiet("optuna")
     started = datetime.now(UTC)

@@ -19,8 +19,8 @@ def workbench(
     from kneexray.cli._extras import need
 
     need("workbench", "streamlit", "matplotlib", "pyarrow", "scipy", "sklearn")
-    from kneexray.serve.workbench import launch
-    from kneexray.serve.workbench.places import find
+    from kneexray.workbench import launch
+    from kneexray.workbench.places import find
 
     find(paths or ())
     typer.echo(f"KneeXRay workbench at http://{launch.HOST}:{port} (stop with Ctrl-C). For research use; not a medical device.")

@@ -12,17 +12,17 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from kneexray.datasets import tables
+from kneexray import tables
 from kneexray.datasets.example import Example
 from kneexray.datasets.manifest import Manifest
 from kneexray.datasets.prepare import IMAGES, LeftOut
 from kneexray.datasets.split import with_groups
 from kneexray.errors import DataError
-from kneexray.preprocess import resample
+from kneexray.files import write_whole
+from kneexray.geometry import resample
 from kneexray.read import read_file
 from kneexray.roi import find_knees
 from kneexray.types import Box, Radiograph
-from kneexray.writers.output import write_whole
 
 Boxes = Mapping[str, Sequence[tuple[Box, str]]]
 """Film -> the boxes of its knees, pixels of the film, each with its side: L, R or empty."""

@@ -10,10 +10,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
 
-from kneexray.datasets.card import ByHand, Card, Kaggle, WebFile
+from kneexray.datasets.catalogue.record import ByHand, Card, Kaggle, WebFile
 from kneexray.errors import DataError, MissingExtraError
+from kneexray.files import make_folder, output_errors
 from kneexray.read.sniff import ARCHIVES, SNIFF_BYTES, sniff
-from kneexray.writers.output import make_folder, output_errors
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from kneexray.datasets import catalogue, layout, tables
+from kneexray import tables
+from kneexray.datasets import layout
+from kneexray.datasets.catalogue import identify
 from kneexray.errors import DataError
 from kneexray.read import DEFAULT_LIMITS, Source, find_sources
 from kneexray.read.reader import load_file
@@ -125,7 +127,7 @@ def _listed(table: Path, task: Task) -> Iterator[Found]:
 
 def _named(found: Found) -> Found:
     """Return ``found`` with what the naming rule of a public data set tells; what a table says stands."""
-    told = catalogue.identify(found.stem)
+    told = identify(found.stem)
     if told is None:
         return found
     data_set, identity = told

@@ -68,7 +68,7 @@ def best_task(spellings: Iterable[str]) -> Task | None:
 
 def redundant(names: Iterable[str]) -> dict[str, str]:
     """Return the files that repeat others of the same public data set, each with the reason; see
-    :class:`~kneexray.datasets.card.Redundant`.
+    :class:`~kneexray.datasets.catalogue.record.Redundant`.
     """
     rules = [rule for card in CATALOGUE.values() for rule in card.redundant]
     listed = [(name, folders_of(name)) for name in names]

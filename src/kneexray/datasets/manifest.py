@@ -15,14 +15,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from kneexray.datasets import tables
+from kneexray import tables
 from kneexray.datasets.example import COLUMNS as COLUMNS
 from kneexray.datasets.example import OPTIONAL
 from kneexray.datasets.example import Example as Example
 from kneexray.datasets.gather import Found, gather, is_archive, on_disk
 from kneexray.errors import DataError, MissingExtraError, ReadError, choices
+from kneexray.files import make_folder, write_whole
 from kneexray.tasks import Task, get_task
-from kneexray.writers.output import make_folder, write_whole
 
 SplitQuality = Literal["patient", "cluster", "image"]
 CLUSTER = "cluster:"

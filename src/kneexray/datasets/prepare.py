@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 from kneexray.datasets.example import Example
 from kneexray.datasets.gather import Found, gather, on_disk
 from kneexray.errors import DataError, OutputError, ReadError
+from kneexray.files import make_folder, output_errors
 from kneexray.read import read_bytes
 from kneexray.read.sniff import SNIFF_BYTES, sniff
 from kneexray.tasks import Task
-from kneexray.writers.output import make_folder, output_errors
 
 IMAGES = "images"
 _BATCH = 64

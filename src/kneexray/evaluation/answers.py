@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from kneexray.datasets.manifest import Example, Manifest
 from kneexray.errors import DataError
 from kneexray.evaluation.inputs import EvaluationInput
-from kneexray.explain import crop_for_display
 from kneexray.predict import Predictor
 from kneexray.read import read_file
+from kneexray.render.heatmap import crop_for_display
+from kneexray.render.knee_pictures import SIZE, knee_jpeg, overlay_png
 from kneexray.tasks import get_task
 from kneexray.types import FilmResult, Prediction, Side, Study
-from kneexray.writers.pictures import SIZE, knee_jpeg, overlay_png
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kneexray import metrics
 from kneexray.errors import ConfigError, DataError
+from kneexray.evaluation import metrics
 from kneexray.evaluation.estimates import value
 from kneexray.evaluation.inputs import EvaluationInput, patients
 from kneexray.tasks import get_task

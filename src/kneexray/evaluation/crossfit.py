@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kneexray.calibrate import FOLDS, SCALINGS, Scaling, cross_fit, folds_of, softmax
-from kneexray.conformal import checked, fit_class_thresholds, fit_thresholds, membership, number_groups
 from kneexray.evaluation.estimates import Estimates, Resampling, means
-from kneexray.metrics import Floats, Integers
+from kneexray.evaluation.metrics import Floats, Integers
+from kneexray.inference.calibration import FOLDS, SCALINGS, Scaling, cross_fit, folds_of, softmax
+from kneexray.inference.conformal import checked, fit_class_thresholds, fit_thresholds, membership, number_groups
 
 COVERAGES: tuple[float, ...] = (0.8, 0.9, 0.95)
 """What sets are asked for when they are measured."""

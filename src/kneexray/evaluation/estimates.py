@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kneexray import metrics
+from kneexray.evaluation import metrics
 
 Value = dict[str, float | None]
 UNDEFINED: Value = {"value": None, "low": None, "high": None}
@@ -47,7 +47,7 @@ class Estimates:
 
     @classmethod
     def of(cls, probabilities: ArrayLike, target: ArrayLike, resampling: Resampling, *, grade: ArrayLike | None = None) -> Estimates:
-        """Measure ``probabilities`` (N, K) of true classes ``target`` (N,); ``grade`` as for :func:`kneexray.metrics.tally`."""
+        """Measure ``probabilities`` (N, K) of true classes ``target`` (N,); ``grade`` as for :func:`kneexray.evaluation.metrics.tally`."""
         tallied = metrics.tally(probabilities, target, resampling.owner, grade=grade)
         drawn = metrics.bootstrap(tallied, replicates=resampling.replicates, seed=resampling.seed) if resampling.possible else None
         return cls(metrics.measure(tallied, np.ones(tallied.patients)), drawn)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from kneexray.errors import DataError, MissingExtraError, choices
 from kneexray.evaluation.inputs import FACTS, SPLIT_QUALITY, EvaluationInput, Invalid, leave_out, usable
+from kneexray.files import write_whole
 from kneexray.tasks import TASKS, Task, get_task
-from kneexray.writers.output import write_whole
 
 _NEEDED = ("file", "label", "task")
 _OPTIONAL = ("patient_id", "side", "split", "source", "model_id", "split_quality", "probabilities", "logits", *FACTS)

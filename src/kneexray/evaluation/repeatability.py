@@ -24,17 +24,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneexray import provenance
-from kneexray.bundle import sha256_of
-from kneexray.datasets.chen2018 import CARD
-from kneexray.evaluation.corruptions import contrast, gamma, noise, rotate
+from kneexray.datasets.catalogue.chen2018 import CARD
 from kneexray.evaluation.estimates import value
-from kneexray.metrics import resamples
+from kneexray.evaluation.metrics import resamples
+from kneexray.evaluation.probes.corruptions import contrast, gamma, noise, rotate
+from kneexray.inference.bundle import sha256_of
+from kneexray.measure import joint_space
 from kneexray.predict import Predictor
+from kneexray.priors import REPEATABILITY, expected_grade
 from kneexray.read import find_sources
-from kneexray.roi import joint_space, whole_knee
+from kneexray.roi import whole_knee
 from kneexray.tasks import TASKS
 from kneexray.types import Knee
-from kneexray.visits import REPEATABILITY, expected_grade
 
 logger = logging.getLogger(__name__)
 

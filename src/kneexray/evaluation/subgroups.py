@@ -11,7 +11,7 @@ import numpy as np
 
 from kneexray.evaluation.estimates import UNDEFINED, Estimates, Resampling
 from kneexray.evaluation.inputs import EvaluationInput
-from kneexray.metrics import ORDINAL_ONLY
+from kneexray.evaluation.metrics import ORDINAL_ONLY
 from kneexray.tasks import get_task
 
 FEWEST = 30

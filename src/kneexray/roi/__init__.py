@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kneexray.preprocess import resample
+from kneexray.geometry import resample
 from kneexray.roi.gate import MINIMUM_PIXELS, Verdict, judge
 from kneexray.roi.localiser import Joint, find_joints
 from kneexray.roi.markers import find_markers

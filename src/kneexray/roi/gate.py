@@ -14,7 +14,7 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-from kneexray.preprocess import resample
+from kneexray.geometry import resample
 
 SIDE = 32
 """Side of the images that the gate compares, in pixels."""

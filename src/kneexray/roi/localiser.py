@@ -2,7 +2,7 @@
 
 A network finds the centre of each joint's box on a heat map, and its size and tilt beside it ("objects as points": Zhou et al. 2019,
 arXiv:1904.07850), first on the whole film, then again on the part of the film around each joint, where the knee always fills the same
-share of the view. Made by :mod:`kneexray.train.localiser`.
+share of the view. Made by :mod:`kneexray.makers.localiser.train`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from kneexray.preprocess import resample
-from kneexray.session import open_engine
+from kneexray.geometry import resample
+from kneexray.inference.session import open_engine
 from kneexray.types import Box
 
 Kind = Literal["ap", "implant", "lateral"]

@@ -1,8 +1,8 @@
-"""Which side markers does a film bear: the letters R and L, of lead or printed, and where?
+"""Side markers on a film: the letters R and L, of lead or printed, and where they are.
 
 What is brighter or darker than its surroundings and of a letter's size is cut out, and a small network (made by
-:mod:`kneexray.train.markers`) says what letter it is, if any. One that stands in a word is none, and neither is one of which the network
-is not certain.
+:mod:`kneexray.makers.side_marker.train`) says which letter it is, if any. A letter inside a word does not count, nor does one of which
+the network is not certain.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from kneexray.inference.session import open_engine
 from kneexray.roi.blobs import Blobs, blobs
-from kneexray.session import open_engine
 from kneexray.types import Box
 
 Letter = Literal["R", "L", "mirrored"]

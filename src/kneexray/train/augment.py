@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kneexray.preprocess import Geometry
-from kneexray.train.config import AugmentConfig, Changes
+from kneexray.inference.preprocess import Geometry
 from kneexray.train.processes import ALONE, Share
+from kneexray.train.recipe.config import AugmentConfig, Changes
 
 
 def augment(

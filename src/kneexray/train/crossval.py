@@ -9,16 +9,16 @@ from pathlib import Path
 
 import lightning as L
 
-from kneexray.calibrate import softmax
 from kneexray.datasets.manifest import Manifest
 from kneexray.errors import ConfigError
 from kneexray.evaluation.inputs import EvaluationInput
 from kneexray.evaluation.predictions_file import write_predictions
-from kneexray.train import held_out
-from kneexray.train.card import evaluation_input
-from kneexray.train.config import LAST, Config
-from kneexray.train.export import load_net
+from kneexray.inference.calibration import softmax
+from kneexray.train.export import out_of_fold
+from kneexray.train.export.card import evaluation_input
+from kneexray.train.export.export import load_net
 from kneexray.train.processes import joined
+from kneexray.train.recipe.config import LAST, Config
 from kneexray.train.run import check, train
 
 PREDICTIONS = "predictions.parquet"
@@ -48,7 +48,7 @@ def cross_validate(
         for run, fold in zip(runs, folds, strict=True):
             train(config, fold, run, command=command, resume=resume, callbacks=copy.deepcopy(callbacks))
         members = [(load_net(run, config), config.input.size) for run in runs]
-        judged, logits = held_out.answers(members, [config] * len(runs), folds, runs=runs, mirrored=True)
+        judged, logits = out_of_fold.answers(members, [config] * len(runs), folds, runs=runs, mirrored=True)
         model_id = f"{config.task}-{config.model.backbone.replace('_', '-')}-{config.input.size}-{len(folds)}-fold"
         answers = evaluation_input(judged, logits, softmax(logits), model_id=model_id)
         if config.select.monitor != LAST:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -18,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from kneexray.cores import available_cores
 from kneexray.datasets.manifest import Example, Manifest
 from kneexray.errors import DataError
-from kneexray.preprocess import Geometry, preprocess
+from kneexray.inference.preprocess import Geometry, preprocess
 from kneexray.read import read_file
 from kneexray.roi import whole_knee
 
@@ -79,7 +79,7 @@ def _fill(images: NDArray[np.floating], manifest: Manifest, examples: Sequence[E
             return
         images[i] = preprocess(whole_knee(study.radiographs[0], side=example.side or None), geometry)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         list(pool.map(decode, range(len(examples))))
     if failures:
         shown = "\n  ".join(sorted(failures)[:10])

@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kneexray.bundle import Bundle, open_bundle
 from kneexray.datasets.manifest import Example, Manifest
 from kneexray.errors import ConfigError
-from kneexray.session import Session
+from kneexray.inference.bundle import Bundle, open_bundle
+from kneexray.inference.session import Session
 from kneexray.train import data
-from kneexray.train.config import DistilConfig
+from kneexray.train.recipe.config import DistilConfig
 
 logger = logging.getLogger(__name__)
 

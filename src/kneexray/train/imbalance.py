@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from kneexray.train.config import ImbalanceConfig, Sampling
+from kneexray.train.recipe.config import ImbalanceConfig, Sampling
 
 
 def class_weights(counts: Sequence[int], config: ImbalanceConfig) -> list[float] | None:

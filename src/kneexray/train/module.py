@@ -12,17 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kneexray import metrics
 from kneexray.errors import DataError
+from kneexray.evaluation import metrics
 from kneexray.tasks import TASKS
-from kneexray.train import models
 from kneexray.train.augment import augment, mix
-from kneexray.train.config import Config
 from kneexray.train.data import Batch
 from kneexray.train.distil import imitation
 from kneexray.train.imbalance import class_weights
-from kneexray.train.losses import Criterion
+from kneexray.train.networks import models
+from kneexray.train.networks.losses import Criterion
 from kneexray.train.processes import ALONE, Share, gathered
+from kneexray.train.recipe.config import Config
 
 
 class GradingModule(L.LightningModule):

@@ -12,13 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from kneexray.datasets.manifest import Manifest
+from kneexray.files import make_folder
 from kneexray.train import data, labels
 from kneexray.train.augment import mix, mixes
-from kneexray.train.config import Config
 from kneexray.train.data import Batch
 from kneexray.train.module import augmented, class_names
+from kneexray.train.recipe.config import Config
 from kneexray.train.run import check
-from kneexray.writers.output import make_folder
 
 KNEES, DRAWS = 4, 7
 """Rows and augmented columns of a sheet."""

@@ -15,19 +15,19 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.memory import is_oom_error
 
 from kneexray import provenance
-from kneexray.bundle import Bundle
 from kneexray.datasets import manifest as manifests
 from kneexray.datasets.manifest import Manifest
 from kneexray.errors import ConfigError
+from kneexray.inference.bundle import Bundle
 from kneexray.train import data, distil, imbalance, labels, run_folder
 from kneexray.train.callbacks import JsonLines, StopOnNonFinite, moving_average
-from kneexray.train.config import LAST, Config
 from kneexray.train.curves import read_metrics, write_curves
 from kneexray.train.labels import Labelled
 from kneexray.train.module import GradingModule
+from kneexray.train.networks.initial_weights import TRAINED, StartingPoint, load_starting_point
 from kneexray.train.processes import Share, Shared, dealt, first_goes_ahead, joined, layout
+from kneexray.train.recipe.config import LAST, Config
 from kneexray.train.run_folder import METRICS, RECORD
-from kneexray.train.start import TRAINED, StartingPoint, load_starting_point
 
 
 def train(

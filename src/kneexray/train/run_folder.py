@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from kneexray.datasets import manifest as manifests
 from kneexray.datasets.manifest import Manifest
 from kneexray.errors import ConfigError
-from kneexray.train.config import Config, validate
+from kneexray.train.recipe.config import Config, validate
 
 CONFIG, DATA, IDENTITY = "config.json", "data.csv", "data.json"
 METRICS, RECORD, CHECKPOINTS, CACHE = "metrics.jsonl", "manifest.json", "checkpoints", "cache"

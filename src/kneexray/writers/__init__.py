@@ -20,14 +20,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from kneexray.errors import ConfigError, MissingExtraError, choices
+from kneexray.files import make_folder
 from kneexray.writers.base import NO_FACTS
 from kneexray.writers.base import RunFacts as RunFacts
 from kneexray.writers.base import Writer as Writer
-from kneexray.writers.output import make_folder
 
 if TYPE_CHECKING:
+    from kneexray.render.knee_pictures import Album
     from kneexray.types import FilmResult
-    from kneexray.writers.pictures import Album
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class FolderWriter(Writer):
 
     def add(self, result: FilmResult, *, album: Album | None = None) -> None:
         """Hand the result to every format."""
-        from kneexray.writers.pictures import Album
+        from kneexray.render.knee_pictures import Album
 
         album = album or Album()
         for writer in self._writers:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 from unicodedata import normalize
 
 if TYPE_CHECKING:  # the table of writers is read where neither numpy nor Pillow is needed
-    from kneexray.types import Change, FilmResult, Knee, Prediction, Rejection
-    from kneexray.writers.pictures import Album
+    from kneexray.render.knee_pictures import Album
+    from kneexray.types import Change, FilmResult, Prediction, Rejection
 
 DISCLAIMER = "For research use. Not a medical device."
 """What every report says."""
@@ -140,14 +140,6 @@ def rejection_record(rejection: Rejection) -> dict[str, str]:
 def all_warnings(prediction: Prediction) -> list[str]:
     """Return the warnings of the film, the knee and the prediction, each once."""
     return list(dict.fromkeys((*prediction.knee.radiograph.warnings, *prediction.knee.warnings, *prediction.warnings)))
-
-
-def by_knee(result: FilmResult) -> dict[Knee, list[Prediction]]:
-    """Return the predictions of each knee of a film, in order."""
-    knees: dict[Knee, list[Prediction]] = {}
-    for prediction in result.predictions:
-        knees.setdefault(prediction.knee, []).append(prediction)
-    return knees
 
 
 def film_stem(source: str) -> str:

@@ -18,13 +18,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kneexray.files import OutputFile
 from kneexray.tasks import MEASUREMENTS, TASKS
 from kneexray.types import FilmResult
 from kneexray.writers.base import NO_FACTS, RunFacts, Writer, heatmap_paths, prediction_record, rejection_record
-from kneexray.writers.output import OutputFile
 
 if TYPE_CHECKING:
-    from kneexray.writers.pictures import Album
+    from kneexray.render.knee_pictures import Album
 
 PROBABILITIES = tuple(f"probability_{grade}" for grade in range(max(len(task.labels) for task in TASKS.values())))
 COMPARED = ("expected_grade", "jsw_medial", "jsw_lateral")

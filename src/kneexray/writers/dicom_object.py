@@ -25,14 +25,14 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRLittleEndian, UID_dictionary
 
-from kneexray import __version__
+from kneexray.files import OutputFile
 from kneexray.read.dicom_attributes import OWN_MODEL as NAME
 from kneexray.types import Change, DicomContext, FilmResult
+from kneexray.version import __version__
 from kneexray.writers.base import NO_FACTS, RunFacts, Writer, film_stem, prediction_record, rejection_record
-from kneexray.writers.output import OutputFile
 
 if TYPE_CHECKING:
-    from kneexray.writers.pictures import Album
+    from kneexray.render.knee_pictures import Album
 
 _NAMESPACE = UUID("6d0c6a3e-3f7b-5b1e-9a36-0d5b6c1f2a77")
 _REQUIRED = (  # of type 2: there, if empty (PS3.3 C.7.1.1, C.7.2.1)

@@ -14,7 +14,7 @@ from kneexray.writers.dicom_object import DicomWriter, source_reference
 from kneexray.writers.pdf import Document
 
 if TYPE_CHECKING:
-    from kneexray.writers.pictures import Album
+    from kneexray.render.knee_pictures import Album
 
 
 class FileWriter(DicomWriter):

@@ -12,14 +12,14 @@ from PIL import Image, ImageDraw, ImageFont
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
+from kneexray.render import wording
+from kneexray.render.film import BOX, draw_boxes, draw_joint, film_picture, font_file, heated, scaled
 from kneexray.types import DicomContext, FilmResult, Knee, Prediction
-from kneexray.writers import words
-from kneexray.writers.base import DISCLAIMER, all_warnings, by_knee
+from kneexray.writers.base import DISCLAIMER, all_warnings
 from kneexray.writers.dicom_object import DicomWriter, copy_lossiness, source_reference
-from kneexray.writers.film import BOX, draw_boxes, draw_joint, film_picture, font_file, heated, scaled
 
 if TYPE_CHECKING:
-    from kneexray.writers.pictures import Album
+    from kneexray.render.knee_pictures import Album
 
 SIZE = 1280
 """The longer side of the film, in pixels."""
@@ -37,7 +37,7 @@ class FileWriter(DicomWriter):
 
     def _objects(self, result: FilmResult, context: DicomContext, album: Album | None) -> Iterator[tuple[str, Dataset]]:
         frames: dict[int | None, dict[Knee, list[Prediction]]] = {}
-        for knee, predictions in by_knee(result).items():
+        for knee, predictions in result.by_knee().items():
             frames.setdefault(knee.radiograph.frame, {})[knee] = predictions
         for frame, knees in frames.items():
             part = "" if frame is None else f"{frame + 1}"
@@ -75,7 +75,7 @@ def annotated(knees: dict[Knee, list[Prediction]]) -> NDArray[np.uint8]:
 def _tag(image: Image.Image, knee: Knee, prediction: Prediction, *, scale: float) -> None:
     """Write side and grade into the upper left corner of a knee's box."""
     x0, y0, _, _ = scaled(knee, scale=scale)
-    text = " ".join((*(knee.side or ""), words.display(prediction, prediction.grade)))
+    text = " ".join((*(knee.side or ""), wording.display(prediction, prediction.grade)))
     typeface = _font(36, bold=True)
     corner = (max(x0, 0), max(y0, 0))
     _, _, width, height = typeface.getbbox(text, anchor="lt")
@@ -85,14 +85,14 @@ def _tag(image: Image.Image, knee: Knee, prediction: Prediction, *, scale: float
 
 
 def _said(knee: Knee, predictions: Sequence[Prediction]) -> Iterator[str]:
-    side = words.SIDES[knee.side]
+    side = wording.SIDES[knee.side]
     for prediction in predictions:
-        probability = words.percent(float(prediction.probabilities[prediction.grade]))
+        probability = wording.percent(float(prediction.probabilities[prediction.grade]))
         yield (
-            f"{side}. {words.title(prediction.task)}: {words.display(prediction, prediction.grade)} ({probability}), "
-            f"{prediction.coverage * 100:g} % prediction set {words.set_in_words(prediction)}"
+            f"{side}. {wording.title(prediction.task)}: {wording.display(prediction, prediction.grade)} ({probability}), "
+            f"{prediction.coverage * 100:g} % prediction set {wording.set_in_words(prediction)}"
         )
-    for rows in (*map(words.grade_changed, predictions), words.lengths(knee)):
+    for rows in (*map(wording.grade_changed, predictions), wording.lengths(knee)):
         if rows:
             yield f"{side}. {'; '.join(f'{name}: {value}' for name, value in rows)}"
     yield from dict.fromkeys(f"{side}. Warning: {warning}" for prediction in predictions for warning in all_warnings(prediction))

@@ -17,16 +17,16 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ComprehensiveSRStorage
 
-from kneexray import __version__
 from kneexray.read.dicom_attributes import OWN_MODEL as NAME
+from kneexray.render import wording
 from kneexray.tasks import MEASUREMENTS, TASKS, Code
 from kneexray.types import Change, DicomContext, FilmResult, Knee, Prediction, Rejection
-from kneexray.writers import words
-from kneexray.writers.base import DISCLAIMER, all_warnings, by_knee
+from kneexray.version import __version__
+from kneexray.writers.base import DISCLAIMER, all_warnings
 from kneexray.writers.dicom_object import DicomWriter, derived_uid, plain, source_reference, text_of
 
 if TYPE_CHECKING:
-    from kneexray.writers.pictures import Album
+    from kneexray.render.knee_pictures import Album
 
 SCHEME = "99KNEEXRAY"
 KNEE_JOINT = Code("49076000", "SCT", "Knee joint")
@@ -62,7 +62,7 @@ class FileWriter(DicomWriter):
         """Return the root of the content tree."""
         groups = [
             self._group(knee, predictions, context, lengths=first)
-            for knee, of_knee in by_knee(result).items()
+            for knee, of_knee in result.by_knee().items()
             for first, predictions in _by_model(of_knee)
         ]
         refused = [_refusal(rejection, context) for rejection in dict.fromkeys(result.rejections)]
@@ -77,7 +77,7 @@ class FileWriter(DicomWriter):
             imaging_measurements=[*groups, *refused],
         )
         root: Dataset = report[0]
-        warnings = (f"{words.SIDES[p.knee.side]}: {warning}" for p in result.predictions for warning in all_warnings(p))
+        warnings = (f"{wording.SIDES[p.knee.side]}: {warning}" for p in result.predictions for warning in all_warnings(p))
         whys = (f"Not graded: {rejection.detail}" for rejection in result.rejections)
         root.ContentSequence.extend(_comment(text) for text in dict.fromkeys((DISCLAIMER, *warnings, *whys)))
         return root
@@ -103,7 +103,7 @@ class FileWriter(DicomWriter):
         digest = self._run.models.get(first.model_id, {}).get("SHA-256")
         film = source_reference(context, frame=knee.radiograph.frame)
         return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-            tracking_identifier=_tracking(words.SIDES[knee.side], film, knee.side or "", str(knee.box)),
+            tracking_identifier=_tracking(wording.SIDES[knee.side], film, knee.side or "", str(knee.box)),
             referenced_region=sr.ImageRegion(
                 graphic_type=sr.GraphicTypeValues.POLYLINE,
                 graphic_data=_outline(knee),
@@ -135,7 +135,7 @@ def _evaluations(prediction: Prediction, *, asked: set[str]) -> Iterator[sr.Qual
     in_set = Code(f"{task.concept.value}-SET", SCHEME, f"In prediction set: {task.concept.meaning}")
     for grade in prediction.prediction_set:
         yield _evaluation(in_set, task.codes[grade])
-    for name, probability in words.derived(prediction):
+    for name, probability in wording.derived(prediction):
         if name not in asked:
             yield _evaluation(TASKS[name].concept, TASKS[name].codes[probability > 0.5])
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from kneexray.files import make_folder, output_errors
+from kneexray.render.knee_pictures import Album, overlay_png
 from kneexray.types import FilmResult
 from kneexray.writers.base import NO_FACTS, RunFacts, Writer, heatmap_paths
-from kneexray.writers.output import make_folder, output_errors
-from kneexray.writers.pictures import Album, overlay_png
 
 
 class FileWriter(Writer):

@@ -15,13 +15,13 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from kneexray import __version__
+from kneexray.files import OutputFile
+from kneexray.render import wording
+from kneexray.render.knee_pictures import Album
 from kneexray.types import REASONS, FilmResult, Prediction
-from kneexray.writers import words
-from kneexray.writers.base import DISCLAIMER, NO_FACTS, RunFacts, Writer, all_warnings, by_knee
-from kneexray.writers.card import knee_card, step
-from kneexray.writers.output import OutputFile
-from kneexray.writers.pictures import Album
+from kneexray.version import __version__
+from kneexray.writers.base import DISCLAIMER, NO_FACTS, RunFacts, Writer, all_warnings
+from kneexray.writers.html_knee import knee_card, step
 
 SHOWN = 1000
 """How many knees, and how many rejected images, a report shows."""
@@ -44,7 +44,7 @@ class FileWriter(Writer):
 
     def add(self, result: FilmResult, *, album: Album | None = None) -> None:
         """Append a card for each knee of the film, and a row for each rejection."""
-        knees = by_knee(result)
+        knees = result.by_knee()
         for prediction in result.predictions:
             self._tally(prediction)
         album = album or Album()
@@ -66,8 +66,8 @@ class FileWriter(Writer):
     def _tally(self, prediction: Prediction) -> None:
         key = (prediction.task, prediction.labels)
         if key not in self._grades:
-            self._grades[key] = Counter({words.display(prediction, grade): 0 for grade in range(len(prediction.labels))})
-        self._grades[key][words.display(prediction, prediction.grade)] += 1
+            self._grades[key] = Counter({wording.display(prediction, grade): 0 for grade in range(len(prediction.labels))})
+        self._grades[key][wording.display(prediction, prediction.grade)] += 1
         self._models[prediction.model_id] = None
 
     def _finish(self) -> None:
@@ -110,7 +110,8 @@ class FileWriter(Writer):
                 f'<li><i class="g{colour}"></i>{escape(name)} <b>{count:,}</b></li>'
                 for colour, (name, count) in zip(steps, tally.items(), strict=True)
             )
-            yield f'<section class="spread"><h2>{escape(words.title(task))}</h2><div class="stack">{bar}</div><ul>{legend}</ul></section>\n'
+            title = escape(wording.title(task))
+            yield f'<section class="spread"><h2>{title}</h2><div class="stack">{bar}</div><ul>{legend}</ul></section>\n'
 
     def _said_of_the_rest(self) -> str:
         if self._count["knees"] <= self._shown:

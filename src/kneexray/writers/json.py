@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kneexray.files import OutputFile
 from kneexray.types import FilmResult
 from kneexray.writers.base import NO_FACTS, RunFacts, Writer, heatmap_paths, prediction_record, rejection_record
-from kneexray.writers.output import OutputFile
 
 if TYPE_CHECKING:
-    from kneexray.writers.pictures import Album
+    from kneexray.render.knee_pictures import Album
 
 VERSION = 1
 """Of the layout; it grows when a key changes its meaning or goes."""

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kneexray import __version__
+from kneexray.files import make_folder, write_whole
+from kneexray.render import wording
 from kneexray.types import REASONS, FilmResult, Prediction, Rejection
-from kneexray.writers import words
-from kneexray.writers.base import DISCLAIMER, NO_FACTS, RunFacts, Writer, all_warnings, by_knee
-from kneexray.writers.output import make_folder, write_whole
+from kneexray.version import __version__
+from kneexray.writers.base import DISCLAIMER, NO_FACTS, RunFacts, Writer, all_warnings
 from kneexray.writers.pdf_knee import knee_page
 from kneexray.writers.pdf_pen import HEIGHT, MARGIN, NOTE_LINE, QUIET, RIGHT, WIDTH, Pen, fitted, legible, width_of, wrapped
 
 if TYPE_CHECKING:
-    from kneexray.writers.pictures import Album
+    from kneexray.render.knee_pictures import Album
 
 SHOWN = 500
 """How many knees, and how many rejected images, a report shows: it is held in memory until it is written."""
@@ -58,7 +58,7 @@ class Document:
 
     def add(self, result: FilmResult) -> None:
         """Draw the pages of a film's knees."""
-        knees = by_knee(result)
+        knees = result.by_knee()
         self._count += Counter({"films": 1, "knees": len(knees), "images without a grade": len(result.rejections)})
         self._rejections += result.rejections[: max(self._shown - len(self._rejections), 0)]
         for predictions in list(knees.values())[: max(self._shown - len(self._rows), 0)]:
@@ -196,15 +196,15 @@ def _row(predictions: Sequence[Prediction]) -> _Row:
     first = predictions[0]
     answers = (
         (
-            words.title(p.task),
-            f"{words.display(p, p.grade)}, {words.percent(float(p.probabilities[p.grade]))} (set: {words.set_in_words(p)})",
+            wording.title(p.task),
+            f"{wording.display(p, p.grade)}, {wording.percent(float(p.probabilities[p.grade]))} (set: {wording.set_in_words(p)})",
         )
         for p in predictions
     )
     return _Row(
         source=first.source,
-        side=words.SIDES[first.knee.side],
-        answers=(*answers, *map(words.measured, first.knee.measurements)),
+        side=wording.SIDES[first.knee.side],
+        answers=(*answers, *map(wording.measured, first.knee.measurements)),
         warned=any(map(all_warnings, predictions)),
         models=tuple(dict.fromkeys(prediction.model_id for prediction in predictions)),
     )

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from reportlab.lib.colors import Color
 
-from kneexray.explain import colours, crop_for_display, overlay
+from kneexray.render import wording
+from kneexray.render.film import draw_boxes, draw_joint, fills_film, film_picture
+from kneexray.render.heatmap import colours, crop_for_display, overlay
 from kneexray.types import Knee, Prediction
-from kneexray.writers import words
 from kneexray.writers.base import all_warnings
-from kneexray.writers.card import step
-from kneexray.writers.film import draw_boxes, draw_joint, fills_film, film_picture
+from kneexray.writers.html_knee import step
 from kneexray.writers.pdf_pen import (
     GRADES,
     GROOVE,
@@ -48,7 +48,7 @@ _EARLIER = "A stroke across a bar is the probability on the earlier film. Noise 
 def knee_page(pen: Pen, predictions: Sequence[Prediction], *, knees_of_film: Sequence[Knee]) -> None:
     """Draw the page of one knee: what every task says of it, and its place among ``knees_of_film``."""
     knee = predictions[0].knee
-    pen.text(MARGIN, 84, words.SIDES[knee.side], size=24, bold=True)
+    pen.text(MARGIN, 84, wording.SIDES[knee.side], size=24, bold=True)
     pen.text(MARGIN, 101, fitted(predictions[0].source, width=RIGHT - MARGIN, size=9), size=9, colour=QUIET)
     below = _pictures(pen, predictions, knees_of_film=knees_of_film) + 22
     width = (RIGHT - MARGIN - 2 * _GAP) / 2
@@ -71,7 +71,7 @@ def _pictures(pen: Pen, predictions: Sequence[Prediction], *, knees_of_film: Seq
         panels.insert(0, (_film(knee, knees_of_film), "The film; this knee has the bold box" if len(knees_of_film) > 1 else "The film"))
     hot = next((prediction for prediction in predictions if prediction.heatmap is not None), None)
     if hot is not None and hot.heatmap is not None:
-        panels.append((_jpeg(overlay(crop, hot.heatmap)), f"What raised the score of {words.display(hot, hot.grade)}"))
+        panels.append((_jpeg(overlay(crop, hot.heatmap)), f"What raised the score of {wording.display(hot, hot.grade)}"))
     gap = _GAP if len(panels) > 2 else 2 * _GAP
     side = (RIGHT - MARGIN - gap * max(len(panels) - 1, 1)) / max(len(panels), 2)
     top = 116.0
@@ -107,25 +107,25 @@ def _scale(pen: Pen, x: float, y: float) -> None:
 
 def _reading(pen: Pen, x: float, y: float, prediction: Prediction, *, width: float, asked: set[str]) -> float:
     """Draw what one task says; return the y of its lower end."""
-    pen.text(x, y + 9, words.title(prediction.task), size=8.5, colour=QUIET)
-    pen.text(x, y + 33, words.display(prediction, prediction.grade), size=21, bold=True)
-    y = pen.paragraph(x, y + 39, words.meaning(prediction), width=width, size=9) + 8
-    label = max(width_of(words.display(prediction, grade), size=9, bold=True) for grade in range(len(prediction.labels)))
+    pen.text(x, y + 9, wording.title(prediction.task), size=8.5, colour=QUIET)
+    pen.text(x, y + 33, wording.display(prediction, prediction.grade), size=21, bold=True)
+    y = pen.paragraph(x, y + 39, wording.meaning(prediction), width=width, size=9) + 8
+    label = max(width_of(wording.display(prediction, grade), size=9, bold=True) for grade in range(len(prediction.labels)))
     left, right = x + label + 12, x + width - 34
     for grade, probability in enumerate(prediction.probabilities):
         top = grade == prediction.grade
-        pen.text(x, y + 9, words.display(prediction, grade), bold=top)
+        pen.text(x, y + 9, wording.display(prediction, grade), bold=top)
         if grade in prediction.prediction_set:
             pen.box(left - 7, y - 0.5, 2.2, 14.2, INK)
         pen.box(left, y + 2, right - left, 8.5, GROOVE)
         pen.box(left, y + 2, max((right - left) * float(probability), 0.8), 8.5, GRADES[step(grade, len(prediction.labels))])
         if prediction.earlier is not None:
             pen.box(left + (right - left) * float(prediction.earlier[grade]) - 0.7, y + 0.5, 1.4, 11.5, INK)
-        pen.text(x + width, y + 9, words.percent(float(probability)), bold=top, right=True)
+        pen.text(x + width, y + 9, wording.percent(float(probability)), bold=top, right=True)
         y += 13.7
-    facts = [(f"{prediction.coverage * 100:g} % prediction set", words.set_in_words(prediction))]
-    facts += [(words.title(name), words.percent(probability)) for name, probability in words.derived(prediction) if name not in asked]
-    facts += words.grade_changed(prediction)
+    facts = [(f"{prediction.coverage * 100:g} % prediction set", wording.set_in_words(prediction))]
+    facts += [(wording.title(name), wording.percent(probability)) for name, probability in wording.derived(prediction) if name not in asked]
+    facts += wording.grade_changed(prediction)
     return _facts(pen, x, y + 6, facts, width=width)
 
 
@@ -143,8 +143,8 @@ def _measurements(pen: Pen, x: float, y: float, predictions: Sequence[Prediction
     if not knee.measurements:
         return y
     pen.text(x, y + 9, "Measurements", size=8.5, colour=QUIET)
-    y = _facts(pen, x, y + 15, words.lengths(knee), width=width)
-    return pen.paragraph(x, y, words.plane(knee), width=width, size=7.5, colour=QUIET) + 20
+    y = _facts(pen, x, y + 15, wording.lengths(knee), width=width)
+    return pen.paragraph(x, y, wording.plane(knee), width=width, size=7.5, colour=QUIET) + 20
 
 
 def _warnings(pen: Pen, x: float, y: float, predictions: Sequence[Prediction], width: float) -> float:

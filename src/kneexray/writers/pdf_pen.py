@@ -16,7 +16,7 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
-from kneexray.writers.film import font_file
+from kneexray.render.film import font_file
 
 WIDTH, HEIGHT = float(A4[0]), float(A4[1])
 MARGIN = 42.0

@@ -1,0 +1,1 @@
+"""Attribution: why a trained network answers as it does. Needs the ``explain`` extra."""

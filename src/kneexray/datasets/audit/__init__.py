@@ -1,0 +1,1 @@
+"""Audit of a data set: copies, label conflicts, leaks, confounds and suspicious images."""

@@ -1,0 +1,1 @@
+"""Probes of a model: shortcut tests, and whether its heatmap shows what the answer rests on."""

@@ -1,0 +1,1 @@
+"""Evaluations and comparisons as files: figures, tables, pages."""

@@ -1,0 +1,1 @@
+"""Inference: model bundles, what networks run on, preprocessing, calibration and prediction sets."""

@@ -1,0 +1,46 @@
+"""Runs a bundle's network."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kneexray.inference.bundle import Bundle
+from kneexray.inference.engines import Engine
+from kneexray.inference.engines import open_engine as open_engine
+
+
+class Session:
+    """A loaded network. Threads may share it.
+
+    ``threads`` is how many cores one call of :meth:`run` uses (0: all). To use every core on many images, call
+    :meth:`run` from as many Python threads on a session of one thread each: that scales better than one call on all.
+    ``provider`` is what it runs on, as for :func:`~kneexray.inference.engines.open_engine`.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 0, provider: str = "cpu") -> None:
+        self.bundle = bundle
+        self.threads = threads
+        self.provider = provider
+        self._engine: Engine | None = None
+
+    def load(self) -> Session:
+        """Load the network now rather than at the first image; raises what :func:`~kneexray.inference.engines.open_engine` raises."""
+        self._loaded()
+        return self
+
+    @property
+    def device(self) -> str:
+        """What the network runs on, a row of :data:`kneexray.inference.engines.PROVIDERS`; loads it."""
+        return self._loaded().device
+
+    def run(self, images: NDArray[np.float32], *, cam: bool = True) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return logits (N, K) and class maps (N, K, h, w), None where ``cam`` is false or the model has none, of images (N, 1, H, W)."""
+        cam = cam and self.bundle.card.class_map
+        outputs = self._loaded().run(["logits", "cam"] if cam else ["logits"], {"image": images})
+        return outputs[0], outputs[1] if cam else None
+
+    def _loaded(self) -> Engine:
+        if self._engine is None:
+            self._engine = open_engine(self.bundle.network, threads=self.threads, provider=self.provider)
+        return self._engine

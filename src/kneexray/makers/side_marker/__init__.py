@@ -1,0 +1,1 @@
+"""Maker of the reader of side markers."""

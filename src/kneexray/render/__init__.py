@@ -1,0 +1,1 @@
+"""Rendering: heatmaps, films and knees as pictures, and results in words."""

@@ -1,0 +1,1 @@
+"""Networks: backbones, heads, losses, initial weights."""

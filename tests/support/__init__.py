@@ -1,0 +1,1 @@
+"""Makers of films, runs, servers and models for the tests."""
