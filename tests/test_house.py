@@ -86,8 +86,19 @@ def test_class_names_map_to_labels_or_to_none(task: str, text: str, label: str |
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tool", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]], ids=["lint", "format", "types"])
+@pytest.mark.parametrize(
+    "tool",
+    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["importlinter.cli"]],
+    ids=["lint", "format", "types", "rooms"],
+)
 def test_the_tree_is_clean(root: Path, tool: list[str]):
     pytest.importorskip(tool[0])
     answer = subprocess.run([sys.executable, "-m", *tool], cwd=root, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_rooms_import_downwards_and_nothing_in_a_circle(root: Path):
+    pytest.importorskip("importlinter")
+    script = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+    answer = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout

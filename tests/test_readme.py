@@ -71,7 +71,7 @@ def test_the_first_command_installs_and_grades_on_a_machine_without_torch(root: 
     if tracked.returncode:
         pytest.skip("not a git checkout")
     for name in tracked.stdout.decode().split("\0"):
-        if name and (root / name).is_file() and name.split("/")[0] in {"src", "pyproject.toml", "README.md", "LICENSE"}:
+        if name and (root / name).is_file() and name.split("/")[0] in {"src", "recipes", "pyproject.toml", "README.md", "LICENSE"}:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / name, tmp_path / name)
     first = next(line for line in commands(readme) if "kneexray demo" in line)

@@ -48,6 +48,9 @@ _LATER: MappingProxyType[str, str] = MappingProxyType(
 """Public names that need numpy or more: imported when they are first asked for, so that ``import kneexray`` costs nothing."""
 
 
+_PUBLIC = ("__version__", "TASKS", *_LATER, *(name for name in globals() if name.endswith("Error")))
+
+
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'kneexray' has no attribute {name!r}")
@@ -55,4 +58,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LATER])
+    return sorted(_PUBLIC)

@@ -51,7 +51,7 @@ class MissingExtraError(KneeXRayError):
     """An optional dependency that is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs the '{extra}' extra, which is not installed. Install it: pip install 'kneexray[{extra}]'")
+        super().__init__(f"{what} needs the '{extra}' extra, which is not installed. In a checkout of KneeXRay: pip install '.[{extra}]'")
 
 
 class OutputError(KneeXRayError):

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("pyarrow")
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'kneexray[ray]'")
-pytest.importorskip("pandas", reason="Ray Data needs pandas: pip install 'kneexray[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
+pytest.importorskip("pandas", reason="Ray Data needs pandas: pip install '.[ray]'")
 
 from support.batches import OPTIONS, union, whole, write_table
 from support.fake_predictor import Cheap

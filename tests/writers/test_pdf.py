@@ -197,5 +197,5 @@ def test_a_missing_extra_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path
             monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)
     assert WRITERS[name].extra == extra
-    with pytest.raises(MissingExtraError, match=rf"{package}.* is missing.*pip install 'kneexray\[{extra}\]'"):
+    with pytest.raises(MissingExtraError, match=rf"{package}.* is missing.*pip install '\.\[{extra}\]'"):
         FolderWriter(tmp_path, formats=(name,))

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from kneexray.train.recipe.config import Config
 
 
-def opened(recipe: Path, data: Path, overrides: Sequence[str]) -> tuple[Config, Manifest, list[Manifest]]:
+def opened(recipe: str, data: Path, overrides: Sequence[str]) -> tuple[Config, Manifest, list[Manifest]]:
     """Return the recipe with its ``overrides``, the manifest of its task, and those of the tasks that share its backbone."""
     from kneexray.datasets import manifest as manifests
     from kneexray.train.recipe import config as configs
+    from kneexray.train.recipe import shelf
 
-    config = configs.load(recipe, overrides=overrides)
+    config = configs.load(shelf.find(recipe), overrides=overrides)
     manifest, *also = (manifests.load(data, task=task) for task in config.tasks)
     return config, manifest, also
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from kneexray.cli import batch, card, compare, data, demo, evaluate, explain, export, info, predict, serve, train, tune, workbench
+from kneexray.cli import batch, card, compare, data, demo, evaluate, explain, export, info, predict, recipes, serve, train, tune, workbench
 from kneexray.errors import ConfigError, KneeXRayError
 from kneexray.version import __version__
 
@@ -27,6 +27,7 @@ for command in (
     info.info,
     predict.predict,
     batch.batch,
+    recipes.recipes,
     train.train,
     tune.tune,
     evaluate.evaluate,

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe: a TOML file that says what differs from the defaults.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe, or the name of one that ships (kneexray recipes): a TOML file that says what differs from the defaults."
+        ),
+    ],
     data: Annotated[Path, typer.Option("--data", help="A manifest, or a folder train/ val/ of class folders.")],
     out: Annotated[Path, typer.Option("--out", help="The run folder to write.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Change one value of the recipe: key.subkey=value.")] = None,

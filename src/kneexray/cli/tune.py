@@ -14,7 +14,12 @@ from kneexray.cli._training import opened, quiet
 
 
 def tune(
-    recipe: Annotated[Path, typer.Argument(help="A recipe; its table [tune] says which keys may take which values.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe, or the name of one that ships (kneexray recipes); its table [tune] says which keys may take which values."
+        ),
+    ],
     data: Annotated[Path, typer.Option("--data", help="A manifest, or a folder train/ val/ of class folders.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to write. With a search in it, that search goes on.")],
     trials: Annotated[int, typer.Option(min=1, help="How many sets of values to try, those of an earlier start counted.")],

@@ -267,7 +267,7 @@ def _table(deletion: Mapping[str, Floats], insertion: Mapping[str, Floats], join
     return Table(caption, columns, tuple(rows))
 
 
-_NOT_RANDOMISED = "Model randomisation was not tested: it needs the package 'onnx' (pip install 'kneexray[train]')."
+_NOT_RANDOMISED = "Model randomisation was not tested: it needs the package 'onnx' (the 'train' extra)."
 _ERASURE = (
     "Mean probability of the answer as the image is blurred away, or brought back, in the order that each map calls important. A heatmap "
     "that shows what matters falls faster on the left and rises faster on the right than a random one. Bands are 95 % intervals."
