@@ -111,7 +111,7 @@ def test_sets_within_each_class_take_thresholds_a_class(tmp_path: Path):
 
 def test_logits_go_with_the_answer_of_the_network_itself(predictor: Predictor):
     kl, oa = predictor.predict_study(study(draw_knee(3))).predictions
-    np.testing.assert_allclose(predictor.graders[0].calibration.apply(kl.logits), kl.probabilities, atol=1e-12)
+    np.testing.assert_allclose(predictor.graders[0].calibrations["kl"].apply(kl.logits), kl.probabilities, atol=1e-12)
     assert oa.logits is None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kneexray import roi
 from kneexray.cores import available_cores
@@ -23,7 +24,7 @@ from kneexray.inference.session import Session
 from kneexray.measure import joint_space
 from kneexray.read import find_sources
 from kneexray.render.heatmap import heatmap_from_cam, on_box
-from kneexray.tasks import Task, get_task
+from kneexray.tasks import Task, expand, get_task
 from kneexray.types import FilmResult, Knee, Prediction, Rejection, Study
 
 logger = logging.getLogger(__name__)
@@ -80,21 +81,13 @@ class Predictor:
             "threads": threads,
             "provider": provider,
         }
-        given = {bundle.card.task: bundle for bundle in map(open_bundle, models)}
         self.roi_mode: roi.Mode = roi_mode
         self.coverage = coverage
         self.heatmaps = heatmaps
-        self.graders: list[Grader] = []
-        for base, asked in _by_model([get_task(name) for name in dict.fromkeys(tasks)]).items():
-            bundle = given.pop(base, None) or open_bundle(shipped(base))
-            self.graders.append(
-                Grader(bundle, asked, coverage=coverage, per_class=per_class, heatmaps=heatmaps, threads=threads, provider=provider)
-            )
-        if given:
-            raise ConfigError(
-                f"--model: the model(s) for task {', '.join(given)} answer none of the tasks asked "
-                f"({', '.join(tasks)}). Add --task {next(iter(given))}."
-            )
+        self.graders = [
+            Grader(bundle, asked, coverage=coverage, per_class=per_class, heatmaps=heatmaps, threads=threads, provider=provider)
+            for bundle, asked in _by_model([get_task(name) for name in expand(tasks)], models)
+        ]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _predictor, (self._options,)
@@ -221,26 +214,42 @@ class Grader:
         self.tasks = tuple(tasks)
         self.coverage = coverage
         self.heatmaps = heatmaps
-        self.calibration = bundle.calibration
-        self._limits = {task.name: self.calibration.limits(task.name, coverage=coverage, per_class=per_class) for task in self.tasks}
-        self._notes = (*bundle.card.warnings, *((NO_MAP,) if heatmaps and not bundle.card.class_map else ()))
+        self.calibrations = {base: bundle.calibration_of(base) for base in map(_base, self.tasks)}
+        self._limits = {
+            task.name: self.calibrations[_base(task)].limits(task.name, coverage=coverage, per_class=per_class) for task in self.tasks
+        }
+        self._no_map = (NO_MAP,) if heatmaps and not bundle.card.class_map else ()
 
     def grade(self, knees: Sequence[Knee]) -> list[list[Prediction]]:
-        """Return, for each knee, one prediction a task."""
-        logits, cam = self.session.run(batch(knees, self.bundle.geometry), cam=self.heatmaps)
-        probabilities = self.calibration.apply(logits)  # (N, K)
+        """Return, for each knee, one prediction a task: of a knee of unknown side none for a compartment, which nobody could name."""
+        given = self.session.answers(batch(knees, self.bundle.geometry), cam=self.heatmaps)
+        answered = {base: calibration.apply(given.logits[:, self._columns(base)]) for base, calibration in self.calibrations.items()}
         out: list[list[Prediction]] = []
         for i, knee in enumerate(knees):
-            heatmap = None
-            if cam is not None:
-                heatmap = on_box(
-                    heatmap_from_cam(cam[i, int(probabilities[i].argmax())]), window=self.bundle.geometry.seen_of_box(knee), shape=HEATMAP
-                )
-                heatmap = np.ascontiguousarray(heatmap[:, ::-1]) if knee.mirrored else heatmap
-            out.append([self._answer(task, knee, logits[i], probabilities[i], heatmap) for task in self.tasks])
+            maps: dict[str, NDArray[np.float32] | None] = {}
+            mine = []
+            for task in self.tasks:
+                if task.compartment and knee.side is None:
+                    continue
+                base = _base(task)
+                probabilities = answered[base][i]
+                if base not in maps:
+                    maps[base] = None if given.cam is None else self._heatmap(knee, given.cam[i, self._columns(base)], probabilities)
+                mine.append(self._answer(task, knee, given.logits[i, self._columns(base)], probabilities, maps[base]))
+            out.append(mine)
         return out
 
+    def _columns(self, base: str) -> slice:
+        return self.bundle.card.columns(base)
+
+    def _heatmap(self, knee: Knee, cam: NDArray[np.float32], probabilities: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the map of the grade answered, from class maps (K, h, w), over the knee's box as it lies on the film."""
+        window = self.bundle.geometry.seen_of_box(knee)
+        heatmap = on_box(heatmap_from_cam(cam[int(probabilities.argmax())]), window=window, shape=HEATMAP)
+        return np.ascontiguousarray(heatmap[:, ::-1]) if knee.mirrored else heatmap
+
     def _answer(self, task: Task, knee: Knee, logits: np.ndarray, probabilities: np.ndarray, heatmap: np.ndarray | None) -> Prediction:
+        base = _base(task)
         if task.derived is not None:
             probabilities = merge(probabilities, first_positive=task.derived[1])
         return Prediction(
@@ -248,12 +257,12 @@ class Grader:
             labels=task.labels,
             probabilities=probabilities,
             grade=int(probabilities.argmax()),
-            prediction_set=prediction_set(probabilities, self._limits[task.name], ordinal=self.calibration.ordinal),
+            prediction_set=prediction_set(probabilities, self._limits[task.name], ordinal=self.calibrations[base].ordinal),
             coverage=self.coverage,
             knee=knee,
             model_id=self.bundle.card.model_id,
             heatmap=heatmap,
-            warnings=(*knee.radiograph.warnings, *knee.warnings, *self._notes),
+            warnings=(*knee.radiograph.warnings, *knee.warnings, *self.bundle.card.head(base).warnings, *self._no_map),
             logits=None if task.derived is not None else logits,
         )
 
@@ -263,12 +272,32 @@ def _predictor(options: dict[str, Any]) -> Predictor:
     return Predictor(**options)
 
 
-def _by_model(tasks: Sequence[Task]) -> dict[str, list[Task]]:
-    """Group ``tasks`` by the task whose model answers them."""
-    groups: dict[str, list[Task]] = {}
+def _by_model(tasks: Sequence[Task], models: Sequence[str | Path]) -> list[tuple[Bundle, list[Task]]]:
+    """Return the models that answer ``tasks``, each with those that it answers: of ``models`` where one does, else what ships.
+
+    Raises :class:`ConfigError` where one of ``models`` answers none of them.
+    """
+    given = [open_bundle(model) for model in models]
+    groups: dict[Path, tuple[Bundle, list[Task]]] = {}
     for task in tasks:
-        groups.setdefault(task.derived[0] if task.derived else task.name, []).append(task)
-    return groups
+        base = _base(task)
+        bundle = next((one for one in given if base in one.card.tasks), None)
+        place = bundle.folder if bundle else shipped(base)
+        if place not in groups:
+            groups[place] = (bundle or open_bundle(place), [])
+        groups[place][1].append(task)
+    for one in given:
+        if one.folder not in groups:
+            raise ConfigError(
+                f"--model: {one.folder} answers {', '.join(one.card.tasks)}, none of the tasks asked "
+                f"({', '.join(task.name for task in tasks)}). Add --task {one.card.task}."
+            )
+    return list(groups.values())
+
+
+def _base(task: Task) -> str:
+    """Return the task whose answer ``task`` is read from."""
+    return task.derived[0] if task.derived else task.name
 
 
 def _read(source: Readable) -> Study:

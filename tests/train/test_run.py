@@ -155,7 +155,7 @@ def test_the_in_graph_map_is_grad_cam(finished: Path):
         with grad_cam.GradCAM(model=net, target_layers=[net.backbone]) as explainer:
             theirs = explainer(input_tensor=images, targets=[ClassifierOutputTarget(grade)] * 2)  # (N, H, W) scaled to [0, 1]
         with torch.inference_mode():
-            ours = net.with_cam(images)[1][:, grade].clamp(min=0)
+            ours = net.answers(images)[1][:, grade].clamp(min=0)
         ours = ours - ours.amin(dim=(1, 2), keepdim=True)
         ours = ours / (ours.amax(dim=(1, 2), keepdim=True) + 1e-7)
         ours = torch.nn.functional.interpolate(ours[:, None], size=(64, 64), mode="bilinear", align_corners=False)[:, 0]

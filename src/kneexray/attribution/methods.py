@@ -80,7 +80,9 @@ def class_map(net: models.GradingNet, image: Tensor, grade: int) -> Map:
     if not net.has_cam:
         raise ConfigError("--method cam: this network has no class map, its head is not one linear layer on averages. Try grad-cam.")
     with torch.inference_mode():
-        return _array(net.with_cam(image)[1][0, grade])
+        _, cam, _ = net.answers(image)
+        assert cam is not None
+        return _array(cam[0, grade])
 
 
 def integrated_gradients(net: models.GradingNet, image: Tensor, grade: int) -> Map:

@@ -68,8 +68,18 @@ def prepare(
     ],
     out: Annotated[Path, typer.Option("--out", help="The folder to write the manifest (and the images of archives) into.")],
     task: TaskOption = "",
+    images: Annotated[
+        list[Path] | None,
+        typer.Option("--images", help="PATH is a table of the Osteoarthritis Initiative; these are its images, or further tables."),
+    ] = None,
+    unread_is_none: Annotated[
+        bool, typer.Option("--unread-is-none", help="With --images: osteophytes of a knee of KL 0 that were not read are 0.")
+    ] = False,
 ) -> None:
     """Import a data set as it was published: check every image, map the class names, write one manifest."""
+    if images:
+        _prepare_readings(path, images, out, unread_is_none=unread_is_none)
+        return
     from kneexray.datasets import manifest as manifests
     from kneexray.datasets.prepare import prepare as bring
     from kneexray.inference.bundle import sha256_of
@@ -86,6 +96,26 @@ def prepare(
     say_splits(manifest)
     say_left_out([(item.name, item.reason) for item in imported.left_out])
     typer.echo(f"{out / manifests.NAME}\nnext: kneexray data audit {out / manifests.NAME} --out {out / 'audit'}")
+
+
+def _prepare_readings(table: Path, places: list[Path], out: Path, *, unread_is_none: bool) -> None:
+    from kneexray.datasets import manifest as manifests
+    from kneexray.datasets import oai
+    from kneexray.inference.bundle import sha256_of
+    from kneexray.tasks import get_task
+
+    started = datetime.now(UTC)
+    tables = [table, *(place for place in places if place.is_file())]
+    folders = [place for place in places if place.is_dir()]
+    read = oai.import_readings(tables, folders, unread_is_none=unread_is_none)
+    manifests.write(manifests.Manifest(get_task("kl"), read.examples, out), out / manifests.NAME)
+    oai.write_lengths(read.lengths, out / oai.LENGTHS_FILE)
+    outputs = {"rows": len(read.examples), "knees with lengths": len(read.lengths), "without a reading": list(read.without)}
+    inputs = {str(one): sha256_of(one) for one in tables}
+    write_record(out, started, config={"tables": list(inputs), "unread_is_none": unread_is_none}, inputs=inputs, outputs=outputs)
+    knees = len({(e.patient_id, e.side) for e in read.examples})
+    typer.echo(f"{knees:,} knees with readings, {len(read.lengths):,} with lengths; {len(read.without):,} images without a reading")
+    typer.echo(f"{out / manifests.NAME}\n{out / oai.LENGTHS_FILE}")
 
 
 @app.command()

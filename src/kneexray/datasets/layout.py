@@ -61,7 +61,7 @@ def infer_task(names: Iterable[str]) -> Task | None:
 def best_task(spellings: Iterable[str]) -> Task | None:
     """Return the task that most of ``spellings`` are classes of, or None where none is."""
     kinds = set(spellings)
-    scores = {name: sum(task.label_of(kind) is not None for kind in kinds) for name, task in TASKS.items()}
+    scores = {name: sum(task.label_of(kind) is not None for kind in kinds) for name, task in TASKS.items() if not task.compartment}
     best = max(scores, key=lambda name: scores[name])
     return TASKS[best] if scores[best] else None
 

@@ -60,14 +60,26 @@ class MemberCard(_Record):
     environment: dict[str, Any]
 
 
+class HeadCard(_Record):
+    """A further task that the same network answers in the same pass: as for the first, what it grades and how sure it may be."""
+
+    task: str
+    labels: tuple[str, ...]
+    calibration: dict[str, Any]
+    scores: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
 class Card(_Record):
     """Everything said about a model. ``scores`` are on the split ``scores_on``; each has its 95 % interval.
 
+    ``also`` are further tasks, whose logits and class maps follow those of ``task`` in the network's outputs, in this order; medial and
+    lateral are those of a right knee. ``lengths`` names what the output ``lengths`` holds: shares of the condyles' width.
     ``class_map`` says whether the network gives the output ``cam``. ``quantization`` is there for a network of 8 bits: how it was made,
     and what that changed (:func:`kneexray.train.export.quantize.quantize`).
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = 1
     model_id: str
     task: str
     labels: tuple[str, ...]
@@ -87,6 +99,25 @@ class Card(_Record):
     intended_use: str
     limitations: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    also: tuple[HeadCard, ...] = ()
+    lengths: tuple[str, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that the network answers, in the order of its outputs."""
+        return (self.task, *(head.task for head in self.also))
+
+    def head(self, task: str) -> HeadCard:
+        """Return what the card says of one of its :attr:`tasks`."""
+        if task == self.task:
+            return HeadCard(task=task, labels=self.labels, calibration=self.calibration, scores=self.scores, warnings=self.warnings)
+        return next(head for head in self.also if head.task == task)
+
+    def columns(self, task: str) -> slice:
+        """Return which of the network's logits and class maps belong to one of its :attr:`tasks`."""
+        sizes = dict(zip(self.tasks, (len(self.labels), *(len(head.labels) for head in self.also)), strict=True))
+        start = sum(sizes[name] for name in self.tasks[: self.tasks.index(task)])
+        return slice(start, start + sizes[task])
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +139,12 @@ class Bundle:
 
     @property
     def calibration(self) -> Calibration:
-        """How logits become probabilities and prediction sets."""
+        """How logits of the first task become probabilities and prediction sets."""
         return Calibration.from_dict(self.card.calibration)
+
+    def calibration_of(self, task: str) -> Calibration:
+        """How logits of one of the card's tasks become probabilities and prediction sets."""
+        return Calibration.from_dict(self.card.head(task).calibration)
 
     @property
     def network(self) -> Path:
@@ -126,8 +161,8 @@ def shipped(task: str) -> Path:
 
 def default_tasks() -> tuple[str, ...]:
     """Return the tasks that are answered unasked: those of shipped models whose card bears no warning, and what derives from them."""
-    sound = {task for task in SHIPPED if not read_card(shipped(task)).warnings}
-    return tuple(name for name, task in TASKS.items() if (task.derived[0] if task.derived else name) in sound)
+    sound = {task for task in SHIPPED if not read_card(shipped(task)).head(task).warnings}
+    return tuple(name for name, task in TASKS.items() if task.unasked and (task.derived[0] if task.derived else name) in sound)
 
 
 def read_card(folder: str | Path) -> Card:
@@ -154,10 +189,11 @@ def open_bundle(folder: str | Path) -> Bundle:
     """
     place = Path(folder)
     card = read_card(place)
-    if card.task not in TASKS or tuple(card.labels) != TASKS[card.task].labels:
-        raise BundleError(
-            f"{place}: grades task '{card.task}' with labels {', '.join(card.labels)}, which this version of KneeXRay does not know."
-        )
+    for head in map(card.head, card.tasks):
+        if head.task not in TASKS or tuple(head.labels) != TASKS[head.task].labels:
+            raise BundleError(
+                f"{place}: grades task '{head.task}' with labels {', '.join(head.labels)}, which this version of KneeXRay does not know."
+            )
     try:
         digest = sha256_of(place / NETWORK)
     except OSError as error:

@@ -62,6 +62,8 @@ def augment(
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     if asked("blur"):
         images = blurred(images, draw("blur").abs() * size)
+    if asked("coarse"):
+        images = _coarse(images, amount("coarse"), chance)
     if asked("noise"):
         noise = chance.normal(images.shape[1:]).to(images.device)
         images = images + noise * draw("noise").abs()[:, None, None, None]
@@ -153,6 +155,15 @@ def _affine(angle: Tensor, *, scale: Tensor, mirror: Tensor, slant: Tensor, x: T
     first = torch.stack([cos * mirror, slant * cos - sin, x], dim=1)
     second = torch.stack([sin * mirror, slant * sin + cos, y], dim=1)
     return torch.stack([first, second], dim=1)
+
+
+def _coarse(images: Tensor, probability: Tensor, chance: Chance) -> Tensor:
+    """Take some images down to a third to nine tenths of their resolution and back, as copies that were stored small are."""
+    size = images.shape[-1]
+    small = max(8, round(size * (0.33 + 0.57 * float(torch.rand((), generator=chance.generator)))))
+    chosen = (chance.uniform() < probability).to(images.device)[:, None, None, None]
+    low = F.interpolate(images, size=(small, small), mode="bilinear", align_corners=False, antialias=True)
+    return torch.where(chosen, F.interpolate(low, size=(size, size), mode="bilinear", align_corners=False), images)
 
 
 def _erase(images: Tensor, probability: Tensor, chance: Chance) -> Tensor:

@@ -87,20 +87,28 @@ def _fill(images: NDArray[np.floating], manifest: Manifest, examples: Sequence[E
 
 
 class Batch(NamedTuple):
-    """Images (N, 1, H, W), each task's labels (N, T), and, where there are teachers, their probabilities for the first task (N, K)."""
+    """Images (N, 1, H, W), each task's labels (N, T), and what a recipe may add, NaN where nothing is known of a knee.
+
+    ``taught`` are soft targets: of teachers for the first task (N, K), of tables of answers for all tasks side by side. ``lengths`` (N, L)
+    are shares of the condyles' width, in the order of :data:`kneexray.tasks.LENGTHS`.
+    """
 
     images: Tensor
     labels: Tensor
     taught: Tensor | None = None
+    lengths: Tensor | None = None
 
 
 class Knees(Dataset[Batch]):
     """Images and labels that hand out a whole batch at a time: one slice of the cache, no per-image work."""
 
-    def __init__(self, images: NDArray[np.floating], labels: NDArray[np.int64], *, taught: Tensor | None = None) -> None:
+    def __init__(
+        self, images: NDArray[np.floating], labels: NDArray[np.int64], *, taught: Tensor | None = None, lengths: Tensor | None = None
+    ) -> None:
         self.images = images
         self.labels = labels
         self.taught = taught
+        self.lengths = lengths
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -110,8 +118,8 @@ class Knees(Dataset[Batch]):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """Return the batch of ``indices``."""
-        taught = None if self.taught is None else self.taught[indices]
-        return Batch(torch.from_numpy(self.images[indices]), torch.from_numpy(self.labels[indices]), taught)
+        taught, lengths = (None if known is None else known[indices] for known in (self.taught, self.lengths))
+        return Batch(torch.from_numpy(self.images[indices]), torch.from_numpy(self.labels[indices]), taught, lengths)
 
 
 def loader(dataset: Knees, *, batch_size: int, sampler: Iterable[int] | None = None, drop_last: bool = False) -> DataLoader[Batch]:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from kneexray.errors import DataError
 from kneexray.evaluation import metrics
 from kneexray.tasks import TASKS
-from kneexray.train.augment import augment, mix
+from kneexray.train import soft_targets
+from kneexray.train.augment import Chance, augment, mix
 from kneexray.train.data import Batch
 from kneexray.train.distil import imitation
 from kneexray.train.imbalance import class_weights
@@ -54,25 +55,31 @@ class GradingModule(L.LightningModule):
         """
         seed, size = self.config.seed * 1_000_003 + self.global_step, self.config.input.size_at(self.current_epoch)
         generator = torch.manual_seed(seed)
-        images = augmented(batch, self.config, size=size, generator=generator, share=self.share)
+        batch, images = changed(batch, self.config, size=size, generator=generator, share=self.share)
         targets = [cast("Criterion", c).targets(labels) for c, labels in zip(self.criteria, batch.labels.unbind(dim=1), strict=True)]
-        if batch.taught is not None:
-            targets.append(batch.taught)
+        targets += [extra for extra in (batch.taught, batch.lengths) if extra is not None]
         images, targets = mix(images, targets, self.config.augment, generator=generator, labels=class_names(batch, self.config))
         if not self.share.first:
             torch.manual_seed(seed + (self.share.rank << 32))  # or every process would drop the same features
         outputs = self.net.outputs(images.contiguous(memory_format=torch.channels_last))
-        loss = torch.stack([c(out, target) for c, out, target in zip(self.criteria, outputs, targets, strict=False)]).sum()
+        weights = [1.0, *[self.config.loss.also] * len(self.config.also)]
+        losses = [w * c(out, target) for w, c, out, target in zip(weights, self.criteria, outputs, targets, strict=False)]
+        loss = torch.stack(losses).sum()
         if batch.taught is not None:
-            distil = self.config.distil
-            loss = (1 - distil.weight) * loss + distil.weight * imitation(self.net.kind.logits(outputs[0].float()), targets[-1], distil)
+            taught, distil = targets[len(weights)], self.config.distil
+            logits = [self.net.kind.logits(out.float()) for out in outputs[: len(weights)]]
+            soft = soft_targets.imitation(logits, taught, weights) if distil.answers else imitation(logits[0], taught, distil)
+            loss = (1 - distil.weight) * loss + distil.weight * soft
+        if batch.lengths is not None and self.net.lengths is not None:
+            loss = loss + self.config.lengths.weight * soft_targets.length_loss(outputs[-1].float(), targets[-1])
         self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(images), sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep each task's logits, and the labels; the metrics need the whole split."""
         outputs = self.net.outputs(batch.images.contiguous(memory_format=torch.channels_last))
-        self._outputs.append(([self.net.kind.logits(out.float()).cpu() for out in outputs], batch.labels.cpu()))
+        logits = [self.net.kind.logits(out.float()).cpu() for out in outputs[: len(self.config.tasks)]]
+        self._outputs.append((logits, batch.labels.cpu()))
 
     def on_validation_epoch_end(self) -> None:
         """Log accuracy, QWK, MAE and NLL of the split: of the first task as ``val_accuracy``, of another as ``val_TASK_accuracy``."""
@@ -117,8 +124,20 @@ class GradingModule(L.LightningModule):
 
 def augmented(batch: Batch, config: Config, *, size: int, generator: torch.Generator, share: Share = ALONE) -> Tensor:
     """Return what the network sees of a batch of whole boxes, (N, 1, size, size), each class changed as much as the recipe says."""
-    labels = class_names(batch, config)
-    return augment(batch.images, config.augment, config.input.geometry, size=size, generator=generator, labels=labels, share=share)
+    return changed(batch, config, size=size, generator=generator, share=share)[1]
+
+
+def changed(batch: Batch, config: Config, *, size: int, generator: torch.Generator, share: Share = ALONE) -> tuple[Batch, Tensor]:
+    """Return a batch of whole boxes, and what the network sees of it, (N, 1, size, size), each class changed as much as the recipe says.
+
+    Where the mirror image has other targets, the batch returned is mirrored already, its targets with it.
+    """
+    labels, changes = class_names(batch, config), config.augment
+    if batch.lengths is not None or soft_targets.has_sides(config.tasks):
+        chances = torch.tensor([changes.of(label).flip for label in labels])
+        batch = soft_targets.mirrored(batch, config.tasks, Chance(generator, len(batch.images), share).uniform() < chances)
+        changes = changes.model_copy(update={"flip": 0.0, "per_class": {k: v | {"flip": 0.0} for k, v in changes.per_class.items()}})
+    return batch, augment(batch.images, changes, config.input.geometry, size=size, generator=generator, labels=labels, share=share)
 
 
 def class_names(batch: Batch, config: Config) -> list[str]:

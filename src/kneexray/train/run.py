@@ -19,7 +19,7 @@ from kneexray.datasets import manifest as manifests
 from kneexray.datasets.manifest import Manifest
 from kneexray.errors import ConfigError
 from kneexray.inference.bundle import Bundle
-from kneexray.train import data, distil, imbalance, labels, run_folder
+from kneexray.train import data, distil, imbalance, labels, run_folder, soft_targets
 from kneexray.train.callbacks import JsonLines, StopOnNonFinite, moving_average
 from kneexray.train.curves import read_metrics, write_curves
 from kneexray.train.labels import Labelled
@@ -151,12 +151,17 @@ def _loaders(
     geometry = config.input.geometry
     seen = data.cached(manifest, fit.examples, data.whole_box(geometry), dtype="float16", folder=cache)
     exact = data.cached(manifest, judge.examples, geometry, dtype="float32", folder=cache)
-    taught = None
+    taught = lengths = None
     if teachers:
         taught = distil.soften(distil.teacher_logits(teachers, manifest, fit.examples, folder=cache), config.distil)
+    elif config.distil.answers:
+        taught, lengths = soft_targets.from_answers(config, fit.examples)
+    if config.lengths.weight:
+        lengths = soft_targets.blended(soft_targets.read_lengths(config, fit.examples), lengths, weight=config.distil.weight)
     size = len(sampler.rows)
+    knees = data.Knees(seen, fit.labels, taught=taught, lengths=lengths)
     return (
-        data.loader(data.Knees(seen, fit.labels, taught=taught), batch_size=size, sampler=sampler, drop_last=True),
+        data.loader(knees, batch_size=size, sampler=sampler, drop_last=True),
         data.loader(data.Knees(exact, judge.labels), batch_size=2 * size, sampler=dealt(len(judge.labels), sampler.share)),
     )
 

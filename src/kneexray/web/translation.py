@@ -85,6 +85,8 @@ class Words:
         """Return a grade as people write it: ``KL 2``, ``osteopenia``."""
         if not _known(prediction) or prediction.task == "kl":
             return TASKS["kl"].display(grade) if _known(prediction) else prediction.labels[grade]
+        if TASKS[prediction.task].compartment:
+            return self("grade", n=prediction.labels[grade])
         return self(f"task.{prediction.task}.label.{grade}")
 
     def meaning(self, prediction: Prediction) -> tuple[str, str]:

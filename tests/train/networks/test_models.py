@@ -49,7 +49,7 @@ def test_attention_keeps_the_class_map_exact(attention):
     bare = models.build(ModelConfig(backbone=SMALL), classes=5, size=64)
     assert sum(p.numel() for p in net.parameters()) > sum(p.numel() for p in bare.parameters())
     with torch.inference_mode():
-        logits, cam = net.with_cam(IMAGES)
+        logits, cam, _ = net.answers(IMAGES)
         torch.testing.assert_close(cam.mean(dim=(2, 3)) + net.head.bias, net(IMAGES), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(logits, net(IMAGES))
 
@@ -80,7 +80,7 @@ def test_every_backbone_of_the_studies_has_an_exact_map(name: str, size: int, mo
     net = models.build(ModelConfig.model_validate({"backbone": name, **more}), classes=5, size=size).eval()
     with torch.inference_mode():
         image = torch.rand(1, 1, size, size, generator=torch.Generator().manual_seed(0))
-        logits, cam = net.with_cam(image)
+        logits, cam, _ = net.answers(image)
     assert net.has_cam
     scale = float(cam.abs().max())
     torch.testing.assert_close(cam.mean(dim=(2, 3)) + net.head.bias, logits, atol=1e-4 * max(scale, 1), rtol=1e-4)

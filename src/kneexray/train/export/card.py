@@ -18,9 +18,9 @@ from kneexray.evaluation import crossfit
 from kneexray.evaluation.evaluate import NEVER, evaluate
 from kneexray.evaluation.inputs import EvaluationInput
 from kneexray.evaluation.metrics import HEADLINE
-from kneexray.inference.bundle import Card, DataCard, InputCard, MemberCard
+from kneexray.inference.bundle import Card, DataCard, HeadCard, InputCard, MemberCard
 from kneexray.inference.calibration import Calibration
-from kneexray.tasks import Task
+from kneexray.tasks import LENGTHS, TASKS, Task
 from kneexray.train.export.graph import Exported
 from kneexray.train.recipe.config import Config
 from kneexray.train.run_folder import read_record
@@ -74,9 +74,10 @@ def of_runs(
     fitted = tuple({e.path: e for split in splits for e in split.split("train")}.values())
     title, licence, inherited = _source(fitted)
     members = tuple(_member(read_record(folder)) for folder in folders)
+    kind = "reading" if len(net.tasks) > 1 else manifest.task.name
     name = members[0].recipe["model"]["backbone"].replace("_", "-") if len(members) == 1 else f"ensemble{len(members)}"
     return Card(
-        model_id=f"{manifest.task.name}-{name}-{config.input.size}-{sha256[:8]}",
+        model_id=f"{kind}-{name}-{config.input.size}-{sha256[:8]}",
         task=manifest.task.name,
         labels=manifest.task.labels,
         licence="Apache-2.0",
@@ -96,6 +97,12 @@ def of_runs(
             split_quality=manifest.split_quality,
         ),
         members=members,
+        format_version=2 if len(net.tasks) > 1 else 1,
+        also=tuple(
+            HeadCard(task=name, labels=TASKS[name].labels, calibration=Calibration(ordinal=TASKS[name].ordinal).to_dict(), scores={})
+            for name in net.tasks[1:]
+        ),
+        lengths=LENGTHS if net.has_lengths else (),
         scores_on="",
         scores={},
         intended_use=INTENDED_USE,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kneexray.errors import ConfigError
-from kneexray.tasks import TASKS
+from kneexray.tasks import LENGTHS, TASKS
 from kneexray.train.networks import losses
 from kneexray.train.networks.backbone import Backbone
 from kneexray.train.networks.heads import SOFTMAX, Head
@@ -37,7 +37,7 @@ class GradingNet(nn.Module):
     plus the bias is the logit: explanation and answer cannot differ.
     """
 
-    def __init__(self, config: ModelConfig, *, classes: Sequence[int], size: int, head: Head = SOFTMAX) -> None:
+    def __init__(self, config: ModelConfig, *, classes: Sequence[int], size: int, head: Head = SOFTMAX, lengths: int = 0) -> None:
         super().__init__()
         self.kind = head
         self.standardise = Standardise()
@@ -52,30 +52,40 @@ class GradingNet(nn.Module):
         self.dropout = nn.Dropout(config.drop_rate)
         self.head = head.layer(features, classes[0])
         self.also = nn.ModuleList(head.layer(features, k) for k in classes[1:])
+        self.lengths = nn.Linear(features, lengths) if lengths else None
         self.has_cam = config.pool == "average" and not config.hidden and head is SOFTMAX and height * width > 1
 
     def outputs(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(N, 1, H, W) float in [0, 1] -> each task's outputs (N, M), what the loss is for."""
+        """(N, 1, H, W) float in [0, 1] -> each task's outputs (N, M), what the loss is for; then lengths (N, L) where it gives any."""
         feature = self.backbone(self.standardise(x))  # (N, C, h, w)
         pooled = self.dropout(self.hidden(self.pool(feature)))
-        return (self.head(pooled), *(head(pooled) for head in self.also))
+        lengths = () if self.lengths is None else (self.lengths(pooled),)
+        return (self.head(pooled), *(head(pooled) for head in self.also), *lengths)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 1, H, W) float in [0, 1] -> the first task's logits (N, K), whose softmax are the probabilities."""
         return self.kind.logits(self.outputs(x)[0])
 
-    def with_cam(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 1, H, W) -> logits (N, K) and class maps (N, K, h, w), of a network in evaluation mode that :attr:`has_cam`."""
+    def answers(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """(N, 1, H, W) -> logits (N, K) of all tasks side by side, their class maps (N, K, h, w) where it :attr:`has_cam`, and lengths.
+
+        Of a network in evaluation mode.
+        """
         feature = self.backbone(self.standardise(x))
-        logits = self.head(feature.mean(dim=(2, 3)))
-        cam = nn.functional.conv2d(feature, cast("nn.Linear", self.head).weight[:, :, None, None])
-        return logits, cam
+        pooled = self.hidden(self.pool(feature))
+        heads = (self.head, *self.also)
+        logits = torch.cat([self.kind.logits(head(pooled)) for head in heads], dim=1)
+        cam = None
+        if self.has_cam:
+            weight = torch.cat([cast("nn.Linear", head).weight for head in heads])
+            cam = nn.functional.conv2d(feature, weight[:, :, None, None])
+        return logits, cam, None if self.lengths is None else self.lengths(pooled)
 
     def answering(self, task: int) -> GradingNet:
         """Return this network with the head of its ``task``-th task alone."""
         if task:
             self.head = self.also[task - 1]
-        self.also = nn.ModuleList()
+        self.also, self.lengths = nn.ModuleList(), None
         return self
 
     def train(self, mode: bool = True) -> GradingNet:
@@ -93,9 +103,9 @@ class _Average(nn.Module):
         return x.mean(dim=(2, 3))
 
 
-def build(config: ModelConfig, *, classes: int | Sequence[int], size: int, head: Head = SOFTMAX) -> GradingNet:
+def build(config: ModelConfig, *, classes: int | Sequence[int], size: int, head: Head = SOFTMAX, lengths: int = 0) -> GradingNet:
     """Return the network of a recipe's table for ``classes`` grades (of each task, where there are several), with random weights."""
-    net = GradingNet(config, classes=[classes] if isinstance(classes, int) else classes, size=size, head=head)
+    net = GradingNet(config, classes=[classes] if isinstance(classes, int) else classes, size=size, head=head, lengths=lengths)
     _freeze(net, config)
     return net.to(memory_format=torch.channels_last)
 
@@ -103,7 +113,9 @@ def build(config: ModelConfig, *, classes: int | Sequence[int], size: int, head:
 def for_recipe(config: Config) -> GradingNet:
     """Return the network of a whole recipe: heads for its tasks and its loss, every size of its schedule tried."""
     _, head = losses.find(config.loss)
-    net = build(config.model, classes=[len(TASKS[task].labels) for task in config.tasks], size=config.input.size, head=head)
+    classes = [len(TASKS[task].labels) for task in config.tasks]
+    lengths = len(LENGTHS) if config.lengths.weight else 0
+    net = build(config.model, classes=classes, size=config.input.size, head=head, lengths=lengths)
     for _, size in config.input.progressive:
         net.backbone.probe(size)
     return net

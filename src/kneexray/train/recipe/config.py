@@ -18,6 +18,7 @@ from kneexray.train.recipe.sections import CnnConfig as CnnConfig
 from kneexray.train.recipe.sections import DistilConfig as DistilConfig
 from kneexray.train.recipe.sections import ImbalanceConfig as ImbalanceConfig
 from kneexray.train.recipe.sections import InputConfig as InputConfig
+from kneexray.train.recipe.sections import LengthsConfig as LengthsConfig
 from kneexray.train.recipe.sections import LossConfig as LossConfig
 from kneexray.train.recipe.sections import ModelConfig as ModelConfig
 from kneexray.train.recipe.sections import OptimConfig as OptimConfig
@@ -29,7 +30,9 @@ from kneexray.train.recipe.sections import TuneConfig as TuneConfig
 
 LAST = "last"
 """The value of ``select.monitor`` that keeps the last epoch, whatever its figures."""
-LISTS = frozenset({"also", "model.weights", "model.attention", "model.hidden", "model.cnn.channels", "loss.alpha", "distil.teachers"})
+LISTS = frozenset(
+    {"also", "model.weights", "model.attention", "model.hidden", "model.cnn.channels", "loss.alpha", "distil.teachers", "distil.answers"}
+)
 """Keys whose value is a list; ``--set`` takes a single value too."""
 _UNION = re.compile(r".*[\[(].*|constrained-.*|int|float|bool|str")
 """What pydantic adds to the place of an error for each kind of value that would have done."""
@@ -47,6 +50,7 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     imbalance: ImbalanceConfig = ImbalanceConfig()
     distil: DistilConfig = DistilConfig()
+    lengths: LengthsConfig = LengthsConfig()
     optim: OptimConfig = OptimConfig()
     select: SelectConfig = SelectConfig()
     tune: TuneConfig = TuneConfig()
@@ -102,6 +106,10 @@ def _check_together(config: Config) -> None:
         except ValidationError as error:
             within = ("augment", "per_class", label)
             raise ConfigError("\n".join(_sentence(item, within=within, section=Changes) for item in error.errors())) from None
+    if bool(config.lengths.weight) != bool(config.lengths.table):
+        raise ConfigError("lengths.table and lengths.weight belong together: give both, or neither.")
+    if config.distil.teachers and config.distil.answers:
+        raise ConfigError("distil.teachers and distil.answers both give soft targets. Keep one.")
     corrections = [
         f"imbalance.sampling = {config.imbalance.sampling!r}" if config.imbalance.sampling != "none" else "",
         f"imbalance.weights = {config.imbalance.weights!r}" if config.imbalance.weights != "none" else "",

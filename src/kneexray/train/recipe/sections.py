@@ -81,9 +81,10 @@ class Changes(Section):
 
     ``rotate`` and ``shear`` are in degrees, ``shift`` a share of the side, ``zoom``, ``gamma`` and ``contrast`` natural logarithms of a
     factor, ``brightness`` and ``noise`` shares of the grey range, ``blur`` the standard deviation of a Gaussian as a share of the side;
-    ``flip`` and ``erase`` are probabilities. ``flip`` mirrors: what the network sees is always a right knee, so a flip makes it see left
-    ones too and cannot confuse the two sides of a patient. ``mixup`` and ``cutmix`` are the alpha of the Beta distribution that the
-    share of the second image comes from; where both are given, each batch gets one of them.
+    ``flip``, ``coarse`` and ``erase`` are probabilities. ``flip`` mirrors: what the network sees is always a right knee, so a flip makes it
+    see left ones too; targets of compartments are swapped with it. ``coarse`` images lose up to two thirds of their resolution. ``mixup``
+    and ``cutmix`` are the alpha of the Beta distribution that the share of the second image comes from; where both are given, each batch
+    gets one of them.
 
     ``strength`` is a factor on all of these but ``flip``, ``mixup`` and ``cutmix``.
     """
@@ -99,6 +100,7 @@ class Changes(Section):
     brightness: Spread = 0.03
     noise: Spread = 0.0
     blur: Annotated[float, Field(ge=0, le=0.05)] = 0.0
+    coarse: Share = 0.0
     erase: Share = 0.0
     mixup: Spread = 0.0
     cutmix: Spread = 0.0
@@ -131,7 +133,8 @@ class AugmentConfig(Changes):
 class LossConfig(Section):
     """``name`` is a row of :data:`kneexray.train.networks.losses.LOSSES`, whose functions say what the other values do.
 
-    ``smoothing`` spreads that share of each target evenly over all classes, whatever the loss.
+    ``smoothing`` spreads that share of each target evenly over all classes, whatever the loss. ``also`` is the weight of each further
+    task's loss beside that of the first.
     """
 
     name: str = "cross_entropy"
@@ -140,6 +143,7 @@ class LossConfig(Section):
     gamma: Spread = 2.0
     alpha: tuple[Spread, ...] = ()
     power: Positive = 5.0
+    also: Spread = 1.0
 
 
 class ImbalanceConfig(Section):
@@ -155,11 +159,26 @@ class ImbalanceConfig(Section):
 
 
 class DistilConfig(Section):
-    """``teachers`` are bundle folders; their mean answer, softened by ``temperature``, gets ``weight`` of the loss, the label the rest."""
+    """Soft targets, which get ``weight`` of the loss; the labels get the rest.
+
+    ``teachers`` are bundle folders; their mean answer to the first task is softened by ``temperature``. ``answers`` are tables of what
+    networks said of knees that they did not learn from (the out-of-fold answers of ``train --folds``), for every task and length; several
+    are averaged. See :mod:`kneexray.train.answers`.
+    """
 
     teachers: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
     weight: Share = 0.5
     temperature: Positive = 1.0
+
+
+class LengthsConfig(Section):
+    """Lengths that the network learns beside its tasks: ``table`` (CSV) has ``patient_id, side`` and columns of
+    :data:`kneexray.tasks.LENGTHS`, shares of the condyles' width; ``weight`` is that of their loss (0: none are learnt).
+    """
+
+    table: str = ""
+    weight: Spread = 0.0
 
 
 class OptimConfig(Section):
