@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,6 +31,9 @@ from kneexray.types import FilmResult, Knee, Prediction, Rejection, Study
 logger = logging.getLogger(__name__)
 
 NO_MAP = "this model has no class map: there is no heatmap"
+
+NO_SIDE = "features are not given by compartment: the knee's side is not known"
+"""What is said of a knee of unknown side where compartments were asked for."""
 
 HEATMAP = (64, 64)
 """Height and width of a prediction's heatmap, over the whole of the knee's box."""
@@ -142,8 +146,11 @@ class Predictor:
         if knees:
             per_grader = [grader.grade(knees) for grader in self.graders]
             for i, owner in enumerate(owners):
-                for predictions in per_grader:
-                    answers[owner].extend(predictions[i])
+                mine = [prediction for predictions in per_grader for prediction in predictions[i]]
+                answers[owner].extend(mine)
+                if not mine:
+                    film = knees[i].radiograph
+                    rejections[owner].append(Rejection(film.source, "not_graded", NO_SIDE, film.sop_instance_uid, film.dicom))
         return [
             FilmResult(source=study.source, predictions=tuple(mine), rejections=tuple(refused))
             for study, mine, refused in zip(studies, answers, rejections, strict=True)
@@ -227,6 +234,8 @@ class Grader:
         out: list[list[Prediction]] = []
         for i, knee in enumerate(knees):
             maps: dict[str, NDArray[np.float32] | None] = {}
+            if knee.side is None and any(task.compartment for task in self.tasks):
+                knee = replace(knee, warnings=(*knee.warnings, NO_SIDE))
             mine = []
             for task in self.tasks:
                 if task.compartment and knee.side is None:
@@ -243,9 +252,13 @@ class Grader:
         return self.bundle.card.columns(base)
 
     def _heatmap(self, knee: Knee, cam: NDArray[np.float32], probabilities: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the map of the grade answered, from class maps (K, h, w), over the knee's box as it lies on the film."""
+        """Return the map of the grade answered, from class maps (K, h, w), over the knee's box as it lies on the film.
+
+        Its strength is the probability that there is a finding: a normal knee has no hot spot.
+        """
         window = self.bundle.geometry.seen_of_box(knee)
         heatmap = on_box(heatmap_from_cam(cam[int(probabilities.argmax())]), window=window, shape=HEATMAP)
+        heatmap = heatmap * np.float32(1 - probabilities[0])
         return np.ascontiguousarray(heatmap[:, ::-1]) if knee.mirrored else heatmap
 
     def _answer(self, task: Task, knee: Knee, logits: np.ndarray, probabilities: np.ndarray, heatmap: np.ndarray | None) -> Prediction:

@@ -92,7 +92,8 @@ def _features() -> Iterator[Task]:
 
 def _feature(name: str, what: str, compartment: Literal["medial", "lateral"], bone: Literal["femur", "tibia"] | None) -> Task:
     where = f"{compartment} {bone}" if bone else f"{compartment} compartment"
-    code = name.upper().replace("_", "-")
+    kind = {"osteophyte": "OP", "jsn": "JSN", "sclerosis": "SCL"}[name.partition("_")[0]]
+    code = f"{kind}-{bone[0] if bone else ''}{compartment[:3]}".upper()  # short: DICOM allows 16 characters, and "-SET" follows
     extents = ("none", "mild", "moderate", "severe")
     return Task(
         name=name,
@@ -100,7 +101,7 @@ def _feature(name: str, what: str, compartment: Literal["medial", "lateral"], bo
         labels=("0", "1", "2", "3"),
         meanings=tuple(f"{extent}: OARSI grade {grade}" for grade, extent in enumerate(extents)),
         ordinal=True,
-        concept=Code(code, _OWN, f"{what} of the {where}, OARSI grade"),
+        concept=Code(code, _OWN, f"{what}, {where}"),
         codes=tuple(Code(f"OARSI{grade}", _OWN, f"OARSI grade {grade}, {extent}") for grade, extent in enumerate(extents)),
         synonyms=MappingProxyType(
             {spelling: str(g) for g, extent in enumerate(extents) for spelling in (extent, f"grade{g}", f"{g}{extent}")}

@@ -37,6 +37,9 @@ REASONS: MappingProxyType[str, str] = MappingProxyType(
         "noisy": "the joint is lost in noise",
         "too_small": "the knee has too few pixels to grade",
         "photograph": "a camera's photograph of a film or screen",
+        "low_resolution": "the image was enlarged from one with too few pixels to grade",
+        "not_graded": "a knee was seen on the film and not graded",
+        "too_costly": "reading the file takes more time or memory than is allowed",
         "failed": "an unexpected failure while this file was graded",
     }
 )

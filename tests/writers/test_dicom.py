@@ -90,7 +90,7 @@ def answered(study: Study, *, model: str = "m", warnings: tuple[str, ...] = (), 
             lengths = (Measurement("jsw_medial", 4.21, "mm", change=less), Measurement("jsw_lateral", 0.0612, "1"))
             box = (600.0 * number - 10, 0.0, 600.0 * number + 590, 600.0)
             knee = Knee(radiograph, box, side, side == "L", warnings=warnings, measurements=lengths)
-            for task in TASKS.values():
+            for task in map(TASKS.get, ("kl", "oa", "osteoporosis")):
                 grade = len(task.labels) - 1
                 probabilities = np.full(len(task.labels), 0.3 / grade)
                 probabilities[grade] = 0.7

@@ -153,6 +153,7 @@ def test_json_is_the_contract(tmp_path: Path) -> None:
                 "model_id": "model-kl",
             }
         ],
+        "readings": [],
         "rejections": [{"file": "b/chest.png", "reason": "not_a_knee", "detail": "The image scores 0.1."}],
     }
     with Image.open(tmp_path / str(name)) as picture:

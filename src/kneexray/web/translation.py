@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from kneexray import predict, roi
 from kneexray.measure import joint_space
+from kneexray.render.reading import MESSAGES
 from kneexray.render.wording import SIDES, derived, percent, title
 from kneexray.roi import quality, sides
 from kneexray.tasks import MEASUREMENTS, TASKS
@@ -34,6 +35,7 @@ WARNINGS: MappingProxyType[str, str] = MappingProxyType(
         "marker_disagrees": sides.DISAGREES,
         "marker_mirrored": sides.MIRRORED,
         "no_map": predict.NO_MAP,
+        "no_side_named": predict.NO_SIDE,
         "no_joint_space": joint_space.IMPLAUSIBLE,
         "noisy": quality.NOISE_WARNING,
     }
@@ -111,6 +113,10 @@ class Words:
         answers = [(name, probability >= 0.5, probability) for name, probability in derived(prediction)]
         return [(name, self(f"task.{name}.label.{int(yes)}"), percent(share if yes else 1 - share)) for name, yes, share in answers]
 
+    def reading(self, key: str, **values: object) -> str:
+        """Return a message of a knee's reading, one of :data:`kneexray.render.reading.MESSAGES`."""
+        return self(f"reading.{key}", **values)
+
     def warning(self, text: str) -> str:
         """Return a warning in this language, or as it is."""
         key = next((key for key, english in WARNINGS.items() if english == text), None)
@@ -155,6 +161,8 @@ def _tables() -> Iterator[tuple[str, str]]:
             yield f"task.{task.name}.meaning.{grade}", meaning
             if not label.isdigit():
                 yield f"task.{task.name}.label.{grade}", label
+    for key, message in MESSAGES.items():
+        yield f"reading.{key}", message
     for code, reason in REASONS.items():
         yield f"reason.{code}", reason
     for name, quantity in MEASUREMENTS.items():

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kneexray.render.film import joint_lines
+from kneexray.render.reading import reading_of
 from kneexray.render.wording import percent
-from kneexray.tasks import TASKS
+from kneexray.tasks import FEATURES, TASKS
 from kneexray.types import Knee, Prediction
 from kneexray.web.translation import Words
 from kneexray.web.visits import VisitFilm
@@ -48,6 +49,15 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Structured:
+    """A knee's reading: ``rows`` of a feature and its answers, medial and lateral, each a grade with the probability of the finding."""
+
+    rows: tuple[tuple[str, str, str], ...]
+    findings: str
+    impression: str
+
+
+@dataclass(frozen=True, slots=True)
 class KneeView:
     """One knee: its place in pixels of the film, the short ``tag`` on its box, and what was answered.
 
@@ -67,6 +77,7 @@ class KneeView:
     heat: str | None
     lines: tuple[str, ...]
     readings: tuple[Reading, ...]
+    structured: Structured | None
     measurements: Rows
     plane: str
     notes: tuple[str, ...]
@@ -155,11 +166,24 @@ def _knee(knee: Knee, predictions: Sequence[Prediction], *, number: int, picture
         height=y1 - y0,
         heat=f"{address}/heatmap.png" if any(p.heatmap is not None for p in predictions) else None,
         lines=tuple(" ".join(f"{x + x0:.1f},{y + y0:.1f}" for x, y in line) for line in joint_lines(knee, size=x1 - x0)),
-        readings=tuple(_reading(p, say=say) for p in predictions if not _is_derived(p, asked)),
+        readings=tuple(_reading(p, say=say) for p in predictions if p.task not in FEATURES and not _is_derived(p, asked)),
+        structured=_structured(predictions, say),
         measurements=tuple(say.measured(measurement) for measurement in knee.measurements),
         plane=say.plane(knee),
         notes=tuple(notes),
     )
+
+
+def _structured(predictions: Sequence[Prediction], say: Words) -> Structured | None:
+    reading = reading_of(predictions)
+    if reading is None:
+        return None
+    rows = tuple((say.reading(row.key), _graded(row.medial), _graded(row.lateral)) for row in reading.rows)
+    return Structured(rows, " ".join(reading.findings(say.reading)), " ".join(reading.impression(say.reading)))
+
+
+def _graded(prediction: Prediction | None) -> str:
+    return "" if prediction is None else f"{prediction.label} ({percent(float(1 - prediction.probabilities[0]))})"
 
 
 def _is_derived(prediction: Prediction, asked: Iterable[str]) -> bool:

@@ -19,6 +19,7 @@ from pydicom.uid import ComprehensiveSRStorage
 
 from kneexray.read.dicom_attributes import OWN_MODEL as NAME
 from kneexray.render import wording
+from kneexray.render.reading import english, reading_of
 from kneexray.tasks import MEASUREMENTS, TASKS, Code
 from kneexray.types import Change, DicomContext, FilmResult, Knee, Prediction, Rejection
 from kneexray.version import __version__
@@ -79,7 +80,8 @@ class FileWriter(DicomWriter):
         root: Dataset = report[0]
         warnings = (f"{wording.SIDES[p.knee.side]}: {warning}" for p in result.predictions for warning in all_warnings(p))
         whys = (f"Not graded: {rejection.detail}" for rejection in result.rejections)
-        root.ContentSequence.extend(_comment(text) for text in dict.fromkeys((DISCLAIMER, *warnings, *whys)))
+        said = (text for predictions in result.by_knee().values() for text in _reading(predictions))
+        root.ContentSequence.extend(_comment(text) for text in dict.fromkeys((DISCLAIMER, *said, *warnings, *whys)))
         return root
 
     def _group(
@@ -120,6 +122,15 @@ class FileWriter(DicomWriter):
             measurements=numbers,
             qualitative_evaluations=evaluations,
         )
+
+
+def _reading(predictions: Sequence[Prediction]) -> Iterator[str]:
+    """Yield findings and impression of a knee, each as one text that begins with its side."""
+    if (reading := reading_of(predictions)) is None:
+        return
+    side = wording.SIDES[predictions[0].knee.side]
+    for key, lines in (("findings", reading.findings()), ("impression", reading.impression())):
+        yield f"{side}. {english(key)}: {' '.join(lines)}"
 
 
 def _by_model(predictions: Sequence[Prediction]) -> Iterator[tuple[bool, list[Prediction]]]:

@@ -18,6 +18,7 @@ from string import Template
 from kneexray.files import OutputFile
 from kneexray.render import wording
 from kneexray.render.knee_pictures import Album
+from kneexray.tasks import FEATURES
 from kneexray.types import REASONS, FilmResult, Prediction
 from kneexray.version import __version__
 from kneexray.writers.base import DISCLAIMER, NO_FACTS, RunFacts, Writer, all_warnings
@@ -102,6 +103,8 @@ class FileWriter(Writer):
 
     def _spread(self) -> Iterator[str]:
         for (task, _), tally in self._grades.items():
+            if task in FEATURES:
+                continue
             steps = [step(grade, len(tally)) for grade in range(len(tally))]
             bar = "".join(
                 f'<i class="g{colour}" style="flex-grow:{count}"></i>' for colour, count in zip(steps, tally.values(), strict=True) if count

@@ -8,6 +8,8 @@ from html import escape
 from kneexray.render import wording
 from kneexray.render.film import joint_lines
 from kneexray.render.knee_pictures import SIZE, Album, data_uri, knee_jpeg, layer_png
+from kneexray.render.reading import english, reading_of
+from kneexray.tasks import FEATURES
 from kneexray.types import Knee, Prediction
 from kneexray.writers.base import all_warnings
 
@@ -26,11 +28,10 @@ def knee_card(predictions: Sequence[Prediction], *, album: Album) -> str:
     side = wording.SIDES[first.knee.side]
     bone = data_uri(knee_jpeg(album.crop(first.knee)), kind="jpeg")
     asked = {prediction.task for prediction in predictions}
-    readings = "".join(
-        _picture(prediction, bone=bone, side=side) * (prediction is first or prediction.heatmap is not None)
-        + _reading(prediction, asked=asked)
-        for prediction in predictions
-    )
+    pictured = next((prediction for prediction in predictions if prediction.heatmap is not None), first)
+    readings = _picture(pictured, bone=bone, side=side)
+    readings += "".join(_reading(prediction, asked=asked) for prediction in predictions if prediction.task not in FEATURES)
+    readings += _structured(predictions)
     readings += _lengths(first.knee)
     warnings = list(dict.fromkeys(warning for prediction in predictions for warning in all_warnings(prediction)))
     notes = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
@@ -48,6 +49,33 @@ def _picture(prediction: Prediction, *, bone: str, side: str) -> str:
         heat = f'<img class="heat" alt="" src="{data_uri(layer_png(prediction.heatmap), kind="png")}">'
         what += f", with the regions that raised the score of {wording.display(prediction, prediction.grade)}"
     return f'<figure><img class="bone" alt="{escape(what)}" src="{bone}">{heat}{_joint(prediction.knee)}</figure>\n'
+
+
+def _structured(predictions: Sequence[Prediction]) -> str:
+    """Return the knee's reading: the table by compartment, findings and impression, and a button that copies them."""
+    reading = reading_of(predictions)
+    if reading is None:
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(english(row.key))}</th>{_cell(row.medial)}{_cell(row.lateral)}</tr>' for row in reading.rows
+    )
+    text = [("findings", reading.findings()), ("impression", reading.impression())]
+    said = "".join(f"<h4>{english(key)}</h4><p>{escape(' '.join(lines))}</p>" for key, lines in text)
+    return (
+        '<section class="reading structured"><table class="features"><thead><tr><td></td><th scope="col">Medial</th>'
+        f'<th scope="col">Lateral</th></tr></thead><tbody>{rows}</tbody></table>\n'
+        f'<div class="said">{said}</div><button type="button" class="copy">Copy text</button></section>\n'
+    )
+
+
+def _cell(prediction: Prediction | None) -> str:
+    if prediction is None:
+        return "<td></td>"
+    share = wording.percent(float(1 - prediction.probabilities[0]))
+    return (
+        f'<td class="f{prediction.grade}" title="grade {escape(prediction.label)}; probability of the finding {share}">'
+        f"<b>{escape(prediction.label)}</b> <small>{share}</small></td>"
+    )
 
 
 def _joint(knee: Knee) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kneexray.files import OutputFile
+from kneexray.render.reading import record as reading_record
 from kneexray.types import FilmResult
 from kneexray.writers.base import NO_FACTS, RunFacts, Writer, heatmap_paths, prediction_record, rejection_record
 
@@ -26,7 +27,8 @@ class FileWriter(Writer):
 
     def __init__(self, path: Path, *, run: RunFacts = NO_FACTS) -> None:
         self._file = OutputFile(path)
-        self._rejections = OutputFile(path.with_suffix(".rejections.json"))  # they come last, and memory is not to grow with them
+        self._rejections = OutputFile(path.with_suffix(".rejections.json"))  # they come later, and memory is not to grow with them
+        self._readings = OutputFile(path.with_suffix(".readings.json"))
         self._model_ids: dict[str, None] = {}
 
     def add(self, result: FilmResult, *, album: Album | None = None) -> None:
@@ -38,6 +40,9 @@ class FileWriter(Writer):
         if records:
             self._write(_lines(records, first=self._file.size == 0))
             self._model_ids |= dict.fromkeys(record["model_id"] for record in records)
+        readings = [found for predictions in result.by_knee().values() if (found := reading_record(predictions))]
+        if readings:
+            self._readings.write(_lines(readings, first=self._readings.size == 0))
         if result.rejections:
             self._rejections.write(_lines(map(rejection_record, result.rejections), first=self._rejections.size == 0))
 
@@ -45,13 +50,17 @@ class FileWriter(Writer):
         self._file.write(text if self._file.size else f'{{"version": {VERSION}, "predictions": [{text}')
 
     def _finish(self) -> None:
-        with self._file, self._rejections:
+        with self._file, self._rejections, self._readings:
             self._write('\n], "rejections": [')
             for chunk in self._rejections.chunks():
+                self._file.write(chunk)
+            self._file.write('\n], "readings": [')
+            for chunk in self._readings.chunks():
                 self._file.write(chunk)
             self._file.write(f'\n], "model_ids": {json.dumps(list(self._model_ids), ensure_ascii=False)}}}\n')
             self._file.finish()
             self._rejections.discard()
+            self._readings.discard()
 
 
 def write(results: Iterable[FilmResult], path: Path) -> None:

@@ -14,6 +14,8 @@ from reportlab.lib.colors import Color
 from kneexray.render import wording
 from kneexray.render.film import draw_boxes, draw_joint, fills_film, film_picture
 from kneexray.render.heatmap import colours, crop_for_display, overlay
+from kneexray.render.reading import english, reading_of
+from kneexray.tasks import FEATURES
 from kneexray.types import Knee, Prediction
 from kneexray.writers.base import all_warnings
 from kneexray.writers.html_knee import step
@@ -55,9 +57,11 @@ def knee_page(pen: Pen, predictions: Sequence[Prediction], *, knees_of_film: Seq
     columns: list[float] = [below, below]
     asked = {prediction.task for prediction in predictions}
     for prediction in predictions:
+        if prediction.task in FEATURES:
+            continue
         n = columns.index(min(columns))
         columns[n] = _reading(pen, MARGIN + n * (width + 2 * _GAP), columns[n], prediction, width=width, asked=asked) + 20
-    for draw in (_measurements, _warnings, _key):
+    for draw in (_structured, _measurements, _warnings, _key):
         n = columns.index(min(columns))
         columns[n] = draw(pen, MARGIN + n * (width + 2 * _GAP), columns[n], predictions, width)
 
@@ -136,6 +140,29 @@ def _facts(pen: Pen, x: float, y: float, facts: Sequence[tuple[str, str]], *, wi
         pen.text(x + width, y + 12, value, size=8.5, bold=True, right=True)
         y += 17
     return y
+
+
+def _structured(pen: Pen, x: float, y: float, predictions: Sequence[Prediction], width: float) -> float:
+    """Draw the reading: the table by compartment, findings and impression; return the y of their lower end."""
+    reading = reading_of(predictions)
+    if reading is None:
+        return y
+    medial, lateral = x + width * 0.62, x + width
+    pen.text(medial, y + 9, "Medial", size=8.5, colour=QUIET, right=True)
+    pen.text(lateral, y + 9, "Lateral", size=8.5, colour=QUIET, right=True)
+    y += 14
+    for row in reading.rows:
+        pen.rule(y, x=x, right=x + width)
+        pen.text(x, y + 11, english(row.key), size=8.5, colour=QUIET)
+        for right, prediction in ((medial, row.medial), (lateral, row.lateral)):
+            if prediction is not None:
+                share = wording.percent(float(1 - prediction.probabilities[0]))
+                pen.text(right, y + 11, f"{prediction.label} ({share})", size=8.5, bold=prediction.grade > 0, right=True)
+        y += 15
+    for key, lines in (("findings", reading.findings()), ("impression", reading.impression())):
+        pen.text(x, y + 12, english(key), size=8.5, bold=True)
+        y = pen.paragraph(x, y + 15, " ".join(lines), width=width, size=8.5) + 2
+    return y + 18
 
 
 def _measurements(pen: Pen, x: float, y: float, predictions: Sequence[Prediction], width: float) -> float:

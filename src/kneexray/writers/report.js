@@ -33,3 +33,11 @@ controls.addEventListener("submit", (event) => event.preventDefault());
 controls.reset();
 filter();
 controls.hidden = knees.length === 0;
+
+for (const button of document.querySelectorAll(".copy")) {
+  button.addEventListener("click", async () => {
+    const text = button.parentElement.querySelector(".said").innerText;
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  });
+}
