@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from kneexray.types import Box
@@ -20,6 +20,39 @@ CONDYLES = 0.867
 """Width of the femoral condyles, as a share of the box's side."""
 BOX_MM = 107.5
 """Usual side of a knee's box in mm at the detector: 105 to 110 where the spacing is known."""
+
+
+Affine = tuple[float, float, float, float, float, float]
+"""A map of the plane: (a x + b y + c, d x + e y + f)."""
+
+
+def applied(affine: Affine | None, points: ArrayLike) -> NDArray[np.float64]:
+    """Return ``points`` (N, 2) as (x, y) under ``affine``; as they are without one."""
+    given = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    if affine is None:
+        return given
+    matrix = np.array(affine).reshape(2, 3)
+    return np.asarray(given @ matrix[:, :2].T + matrix[:, 2])
+
+
+def box_under(affine: Affine | None, box: Box) -> Box:
+    """Return the upright box about ``box`` under ``affine``."""
+    corners = applied(affine, [(box[0], box[1]), (box[2], box[3])])
+    (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0)
+    return (float(x0), float(y0), float(x1), float(y1))
+
+
+def turned(pixels: NDArray[np.float32], quarters: int) -> tuple[NDArray[np.float32], Affine]:
+    """Return ``pixels`` (H, W) turned counter-clockwise by ``quarters``, and the map from their new places to the old."""
+    height, width = pixels.shape
+    back: tuple[Affine, ...] = ((1, 0, 0, 0, 1, 0), (0, -1, width, 1, 0, 0), (-1, 0, width, 0, -1, height), (0, 1, 0, -1, 0, height))
+    return np.ascontiguousarray(np.rot90(pixels, quarters)), back[quarters % 4]
+
+
+def chained(first: Affine, then: Affine) -> Affine:
+    """Return the map that does ``first``, then ``then``."""
+    a, b = (np.vstack([np.array(m).reshape(2, 3), (0, 0, 1)]) for m in (first, then))
+    return tuple(float(v) for v in (b @ a)[:2].ravel())  # type: ignore[return-value]
 
 
 def resample(pixels: NDArray[np.float32], box: Box, *, size: tuple[int, int]) -> NDArray[np.float32]:

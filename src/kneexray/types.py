@@ -65,7 +65,10 @@ class Radiograph:
     ``pixel_spacing`` is (between rows, between columns) in mm at the plane that ``pixel_spacing_source`` names
     (``PixelSpacing``, ``ImagerPixelSpacing`` or ``NominalScannedPixelSpacing``). ``source`` is the path as given; a
     member of an archive is ``archive.zip!/member.png``. ``frame`` counts from 0 in multi-frame objects. ``dicom`` is there for
-    films that come as DICOM. ``photograph`` says that a camera took the image, by its EXIF data or its colours.
+    films that come as DICOM. ``photograph`` says that a camera took the image, by its EXIF data or its colours. ``orientation`` is what
+    the header says of how the film hangs: ``usual`` with the patient's right at its left, or ``mirrored``. ``laterality_source`` names the
+    attribute that gave the laterality. Where the pixels were turned or stretched after they were read, ``stored`` (a, b, c, d, e, f) leads
+    from their places back to those of the stored image: (a x + b y + c, d x + e y + f).
     """
 
     pixels: NDArray[np.float32]
@@ -79,6 +82,9 @@ class Radiograph:
     warnings: tuple[str, ...] = ()
     dicom: DicomContext | None = None
     photograph: bool = False
+    orientation: Literal["usual", "mirrored"] | None = None
+    laterality_source: str | None = None
+    stored: tuple[float, float, float, float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,15 @@ class Measurement:
     change: Change | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SideSource:
+    """What speaks for the side of a knee: a DICOM attribute, ``marker`` or ``place``; what it ``said``; whether it was ``used``."""
+
+    source: str
+    said: str
+    used: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Knee:
     """One knee on a film.
@@ -161,6 +176,7 @@ class Knee:
     score: float = 1.0
     warnings: tuple[str, ...] = ()
     measurements: tuple[Measurement, ...] = ()
+    side_sources: tuple[SideSource, ...] = ()
     joint_space: NDArray[np.float32] | None = None
 
 

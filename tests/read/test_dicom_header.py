@@ -74,16 +74,17 @@ def test_pixel_spacing(attributes: dict[str, Any], spacing: tuple[float, float] 
     assert bool(radiograph.warnings) == ignored
 
 
-def test_rectangular_pixels_are_pointed_out() -> None:
+def test_rectangular_pixels_are_made_square_and_pointed_out() -> None:
     radiograph = one(dicom(ramp(8), PixelSpacing=["0.2", "0.1"]))
-    assert radiograph.pixel_spacing == (0.2, 0.1)
+    assert radiograph.pixel_spacing == (0.1, 0.1)
+    assert radiograph.pixels.shape == (2 * ramp(8).shape[0], ramp(8).shape[1])
     assert "not square" in radiograph.warnings[0]
 
 
 @pytest.mark.parametrize(
     ("attributes", "side"),
     [
-        ({"ImageLaterality": "L", "Laterality": "R"}, "L"),
+        ({"ImageLaterality": "L", "Laterality": "R"}, None),
         ({"ImageLaterality": "U", "Laterality": "R"}, "R"),
         ({"ImageLaterality": "B"}, "B"),
         ({"ImageLaterality": "U"}, None),

@@ -138,7 +138,7 @@ def test_json_is_the_contract(tmp_path: Path) -> None:
                 "sop_instance_uid": "1.2.3",
                 "knee": {
                     **{"side": "R", "box": [0.0, 0.0, 40.0, 40.0], "mirrored": False, "score": 0.75},
-                    **{"measurements": [], "pixel_spacing_source": None},
+                    **{"measurements": [], "pixel_spacing_source": None, "side_sources": []},
                 },
                 "task": "kl",
                 "grade": 4,

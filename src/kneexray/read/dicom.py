@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from kneexray.errors import ReadError
-from kneexray.read.dicom_attributes import check_kind, laterality, pixel_spacing, view_position
+from kneexray.read.dicom_attributes import aspect, check_kind, laterality, orientation, pixel_spacing, view_position
 from kneexray.read.dicom_display import to_display
 from kneexray.read.dicom_frames import Frame, PixelFormat, frames, pixel_format
 from kneexray.read.dicom_header import Header, Parsed, parse
 from kneexray.read.limits import Limits
+from kneexray.read.upright import upright
 from kneexray.types import DicomContext, Radiograph, Rejection, Study
 
 Warnings = tuple[str, ...]
@@ -83,15 +84,25 @@ def _radiograph(
 ) -> Radiograph:
     pixels, odd_display = to_display(frame, form, header)
     spacing, spacing_source, odd_spacing = pixel_spacing(header)
+    side, side_source = laterality(header)
+    hung = orientation(header)
+    pixels, spacing, stored, odd_shape = upright(pixels, spacing, aspect=aspect(header, spacing), quarters=hung.quarters if hung else 0)
+    view = view_position(header)
+    if hung is not None and hung.plane != "frontal":
+        view = f"PatientOrientation {hung.plane}"
+    frontal = hung if hung is not None and hung.plane == "frontal" else None
     return Radiograph(
         pixels=pixels,
         source=source,
         pixel_spacing=spacing,
         pixel_spacing_source=spacing_source,
-        laterality=laterality(header),
-        view_position=view_position(header),
+        laterality=side,
+        laterality_source=side_source,
+        orientation=None if frontal is None else "mirrored" if frontal.mirrored else "usual",
+        stored=stored,
+        view_position=view,
         sop_instance_uid=header.text("SOPInstanceUID") or None,
         frame=index,
-        warnings=(*warnings, *odd_display, *odd_spacing),
+        warnings=(*warnings, *odd_display, *odd_spacing, *odd_shape),
         dicom=dicom,
     )

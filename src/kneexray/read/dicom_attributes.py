@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, cast
 
@@ -76,27 +77,78 @@ def pixel_spacing(header: Header) -> tuple[tuple[float, float] | None, str | Non
             continue
         values = header.numbers(keyword)
         if len(values) == 2 and np.isfinite(values).all() and min(values) > 0:
-            if max(values) > 1.01 * min(values):
-                warnings.append(f"pixels are not square: {keyword} is {values[0]:g} by {values[1]:g} mm")
             return (values[0], values[1]), keyword, tuple(warnings)
         warnings.append(f"{keyword} is not two positive numbers and was ignored")
     return None, None, tuple(warnings)
 
 
-def laterality(header: Header) -> Literal["L", "R", "B"] | None:
-    """Return the side from Image Laterality, Laterality, Frame Laterality or the anatomic region's modifiers; U (unpaired) is None."""
+def laterality(header: Header) -> tuple[Literal["L", "R", "B"] | None, str | None]:
+    """Return the side and the attribute that gave it: Image, Frame or plain Laterality, or the anatomic region's modifiers.
+
+    Where these contradict each other there is no side, and all of them are named. U (unpaired) is no side.
+    """
+    said: dict[str, Literal["L", "R", "B"]] = {}
     for keyword in ("ImageLaterality", "Laterality", "FrameLaterality"):
         value = header.text(keyword).upper()
         if value in ("L", "R", "B"):
-            return cast('Literal["L", "R", "B"]', value)
+            said[keyword] = cast('Literal["L", "R", "B"]', value)
     for region in header.items("AnatomicRegionSequence"):
         for modifier in region.items("AnatomicRegionModifierSequence"):
             if (side := _MODIFIERS.get(modifier.text("CodeValue"))) is not None:
-                return side
-    return None
+                said["AnatomicRegionModifierSequence"] = side
+    sides = set(said.values())
+    if len(sides) > 1:
+        return None, ", ".join(f"{keyword} {side}" for keyword, side in said.items())
+    return next(((side, keyword) for keyword, side in said.items()), (None, None))
 
 
 def view_position(header: Header) -> str | None:
     """Return View Position in capitals (AP, PA, LL, ...), or the meaning of the View Code Sequence."""
     codes = (item.text("CodeMeaning") for item in header.items("ViewCodeSequence"))
     return header.text("ViewPosition").upper() or next((code for code in codes if code), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """What Patient Orientation says: how many quarters counter-clockwise set the film upright, whether it is ``mirrored`` then, or that it
+    is no frontal view (``plane``: sagittal, axial)."""
+
+    quarters: int = 0
+    mirrored: bool = False
+    plane: Literal["frontal", "sagittal", "axial"] = "frontal"
+
+
+def orientation(header: Header) -> Orientation | None:
+    """Return what Patient Orientation (PS3.3 C.7.6.1.1.1) says; None where it is absent or says nothing that can be.
+
+    Its two values are the directions, in the patient, of the rows (to the right) and of the columns (down): L and F on a frontal film
+    that hangs as usual. Of letters together, as in ``LF``, the first leads.
+    """
+    values = [part.upper()[:1] for part in header.texts("PatientOrientation")]
+    if len(values) != 2 or {_AXIS.get(value) for value in values} == {None}:
+        return None
+    axes = {_AXIS.get(value) for value in values}
+    if None in axes or len(axes) != 2:
+        return None
+    if axes != {"side", "height"}:
+        return Orientation(plane="sagittal" if axes == {"depth", "height"} else "axial")
+    row, column = values
+    for quarters in range(4):
+        if column == "F":
+            return Orientation(quarters, row == "R")
+        row, column = column, _OPPOSITE[row]  # of the film turned a quarter counter-clockwise
+    return None
+
+
+_AXIS = MappingProxyType({"L": "side", "R": "side", "H": "height", "F": "height", "A": "depth", "P": "depth"})
+_OPPOSITE = MappingProxyType({"L": "R", "R": "L", "H": "F", "F": "H", "A": "P", "P": "A"})
+
+
+def aspect(header: Header, spacing: tuple[float, float] | None) -> float:
+    """Return height over width of a pixel: by its ``spacing`` in mm, else by Pixel Aspect Ratio (PS3.3 C.7.6.3.1.7), else 1."""
+    if spacing is not None:
+        return spacing[0] / spacing[1]
+    values = header.numbers("PixelAspectRatio") if "PixelAspectRatio" in header else ()
+    if len(values) == 2 and np.isfinite(values).all() and min(values) > 0:
+        return float(values[0] / values[1])
+    return 1.0

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WANTED = (
     *("SOPClassUID", "SOPInstanceUID", "Modality", "ManufacturerModelName", "PresentationIntentType"),
-    *("AnatomicRegionSequence", "ViewPosition", "ViewCodeSequence"),
+    *("AnatomicRegionSequence", "ViewPosition", "ViewCodeSequence", "PatientOrientation", "PixelAspectRatio"),
     *("Laterality", "ImageLaterality", "FrameLaterality", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *(
@@ -95,8 +95,12 @@ class Header:
 
         A zero byte within it comes from a broken length: such a value has swallowed others, perhaps the patient's name.
         """
-        value = (self._raw(keyword) or b"").decode("latin-1").split("\\")[0].strip(" \0")
-        return "" if "\0" in value else value
+        return self.texts(keyword)[0]
+
+    def texts(self, keyword: str) -> tuple[str, ...]:
+        """Return the values of a text attribute, stripped, at least one; see :meth:`text`."""
+        values = ((self._raw(keyword) or b"").decode("latin-1").rstrip(" \0")).split("\\")
+        return tuple("" if "\0" in value else value.strip() for value in values)
 
     def numbers(self, keyword: str, *, signed: bool = False) -> tuple[float, ...]:
         """Return the values of a numeric attribute; empty where it is absent or any of them is no number.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+from kneexray.geometry import box_under
 from kneexray.render import wording
 from kneexray.tasks import FEATURES, TASKS
 from kneexray.types import Knee, Measurement, Prediction
@@ -169,7 +170,7 @@ def record(predictions: Sequence[Prediction]) -> dict[str, object] | None:
     return {
         "file": first.source,
         "side": first.knee.side,
-        "box": [float(edge) for edge in first.knee.box],
+        "box": list(box_under(first.knee.radiograph.stored, first.knee.box)),
         "features": table,
         "findings": list(reading.findings()),
         "impression": list(reading.impression()),

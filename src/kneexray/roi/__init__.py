@@ -13,7 +13,8 @@ from kneexray.roi.gate import MINIMUM_PIXELS, Verdict, judge
 from kneexray.roi.localiser import Joint, find_joints
 from kneexray.roi.markers import find_markers
 from kneexray.roi.quality import NOISE_WARNING, NOISY, noise, noise_objection, objection
-from kneexray.roi.sides import sides_of
+from kneexray.roi.sides import Told, is_mirrored, sides_of, stated
+from kneexray.roi.views import view_objection
 from kneexray.types import Knee, Radiograph, Rejection, Side
 
 Mode = Literal["auto", "whole"]
@@ -51,6 +52,8 @@ def find_knees(radiograph: Radiograph, *, mode: Mode = "auto") -> Found:
         return _refused(radiograph, "blank", "the image holds (almost) one grey value only; check the export or the exposure")
     if radiograph.photograph and mode == "auto":
         return _refused(radiograph, "photograph", "a camera took this image; give the file of the X-ray system, or ask for --roi whole")
+    if (why := view_objection(radiograph.view_position)) is not None:
+        return _refused(radiograph, *why)
     verdict = judge(radiograph.pixels)
     if mode == "whole" or (verdict.is_crop and verdict.likeness >= CERTAIN):
         return _crop(radiograph, verdict, mode)
@@ -76,9 +79,10 @@ def whole_knee(radiograph: Radiograph, *, side: str | None = None, verdict: Verd
         radiograph=radiograph,
         box=(x0, y0, x0 + longer, y0 + longer),
         side=known,
-        mirrored=known == "L",
+        mirrored=is_mirrored(known, radiograph),
         score=verdict.likeness,
         warnings=warnings,
+        side_sources=tuple(replace(source, used=source.source != "PatientOrientation" and not side) for source in stated(radiograph)),
     )
 
 
@@ -105,7 +109,7 @@ def _knees(radiograph: Radiograph, joints: list[Joint]) -> Found:
     knees, rejections = [], []
     sides = iter(sides_of(frontal, radiograph, find_markers(radiograph.pixels) if frontal else ()))
     for joint in joints:
-        side, doubt = next(sides) if joint.kind != "lateral" else (None, ())
+        told = next(sides) if joint.kind != "lateral" else Told(None)
         level = noise(radiograph.pixels, joint.box)
         why = objection(radiograph.pixels, joint) or noise_objection(level)
         if why is not None:
@@ -113,7 +117,8 @@ def _knees(radiograph: Radiograph, joints: list[Joint]) -> Found:
             where = f"{_place(joint, radiograph)}: " if len(joints) > 1 else ""
             rejections.append(_rejection(radiograph, reason, where + why[1]))
             continue
-        knees.append(Knee(radiograph, joint.box, side, side == "L", joint.score, (*warnings, *doubt, *_noise_warnings(level))))
+        found = (*warnings, *told.warnings, *_noise_warnings(level))
+        knees.append(Knee(radiograph, joint.box, told.side, told.mirrored, joint.score, found, side_sources=told.sources))
     return Found(tuple(knees), tuple(rejections))
 
 

@@ -1,14 +1,15 @@
-"""Whose knee is it: the patient's left or right? Told by the film's laterality, its side markers, or the places of two knees on it."""
+"""Side rule: whether a knee is the patient's left or right, by header, side markers and place, and which of them was used."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from kneexray.roi.localiser import Joint
 from kneexray.roi.markers import Marker
 from kneexray.roi.quality import joint_region
-from kneexray.types import Radiograph, Side
+from kneexray.types import Radiograph, Side, SideSource
 
 BY_PLACE = "side told by the knee's place on the film (the patient's right at its left): the film does not state it"
 BY_MARKER = "side told by the film's marker"
@@ -16,58 +17,120 @@ REVERSED = "the film hangs the other way round: by its marker, the patient's rig
 UNKNOWN = "side unknown: the film does not state it"
 CONTRADICTORY = "side unknown: the film's markers contradict each other"
 DISAGREES = "the film's marker and its stated laterality disagree: the laterality was kept"
+BY_ORIENTATION = "side told by the film's Patient Orientation"
+ORIENTATION_DISAGREES = "side unknown: the film's Patient Orientation and its markers contradict each other"
+HEADER_CONTRADICTORY = "side unknown: the header's lateralities contradict each other"
 MIRRORED = "a side marker on the film is mirrored: the film may be, too"
 OFF_MIDDLE = 0.15
 """How far from the middle between two knees a marker must lie to belong to one of them, as a share of their distance."""
 CENTRAL = (0.28, 0.72)
 """Where across the film a lone knee must lie for a marker to name it: else the marker may be that of a knee which was not found."""
 
-Told = tuple[Side | None, tuple[str, ...]]
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is known of a knee's side, the warnings that go with it, everything that spoke for a side, and whether the knee, as it lies on
+    the film, is the mirror image of a right knee."""
+
+    side: Side | None
+    warnings: tuple[str, ...] = ()
+    sources: tuple[SideSource, ...] = ()
+    mirrored: bool = False
 
 
 def sides_of(joints: Sequence[Joint], radiograph: Radiograph, markers: Sequence[Marker]) -> list[Told]:
-    """Return the side of each of one or two knees, from the film's left to its right, with the warnings that go with it.
+    """Return the side of each of one or two knees, from the film's left to its right.
 
-    One knee has the side that the film states, else that of its marker. Two knees lie as on a film hung in the usual way, as if the
-    patient faced the reader, unless a marker shows otherwise. That a film of two knees calls itself left or right does not change that.
-    Where a marker is mirrored, or markers contradict each other, nothing is concluded from them.
+    The rule, in this order:
+
+    1. One knee has the side that the header states; else that of the film's marker, where it is certain; else none.
+    2. Two knees lie as Patient Orientation and the side markers say; where both speak and differ, neither is believed and the sides are
+       unknown. Where neither speaks, they lie as on a film hung in the usual way, as if the patient faced the reader. That a film of two
+       knees calls itself left or right does not change that.
+    3. From a mirrored marker, or markers that contradict each other, nothing is concluded.
+
+    Of two knees the medial sides face each other, so that the one at the film's left looks like a right knee, however the film hangs. A
+    single left knee is the mirror image of a right one, unless Patient Orientation says that the film is mirrored itself.
     """
     markers = [marker for marker in markers if not any(_lies_in_joint(marker, joint) for joint in joints)]
     letters = [marker for marker in markers if marker.letter != "mirrored"]
     warned = (MIRRORED,) if len(letters) < len(markers) else ()
     if len(joints) == 2:
-        return _two(joints, letters, warned)
-    return [_one(joint, radiograph, letters, warned) for joint in joints]
+        told = _two(joints, radiograph, letters, warned)
+        return [replace(one, mirrored=bool(place)) for place, one in enumerate(told)]
+    return [replace(one, mirrored=is_mirrored(one.side, radiograph)) for one in (_one(j, radiograph, letters, warned) for j in joints)]
+
+
+def is_mirrored(side: Side | None, radiograph: Radiograph) -> bool:
+    """Say whether a single knee of ``side`` lies on the film as the mirror image of a right one."""
+    return side is not None and (side == "L") != (radiograph.orientation == "mirrored")
+
+
+def stated(radiograph: Radiograph) -> tuple[SideSource, ...]:
+    """Return what the header says of sides, none of it used yet."""
+    said = []
+    if radiograph.laterality or radiograph.laterality_source:
+        said.append(SideSource(radiograph.laterality_source or "laterality", radiograph.laterality or "contradictory", False))
+    if radiograph.orientation:
+        said.append(SideSource("PatientOrientation", radiograph.orientation, False))
+    return tuple(said)
+
+
+def _spoke(radiograph: Radiograph, letters: Sequence[Marker], *, used: Container[str]) -> tuple[SideSource, ...]:
+    """Return all that spoke for a side: the header's attributes, markers, and the place where that was ``used``."""
+    said = [replace(source, used=source.source in used) for source in stated(radiograph)]
+    said += [SideSource("marker", marker.letter, "marker" in used) for marker in letters]
+    said += [SideSource("place", "the patient's right at the film's left", True)] * ("place" in used)
+    return tuple(said)
 
 
 def _one(joint: Joint, radiograph: Radiograph, letters: Sequence[Marker], warned: tuple[str, ...]) -> Told:
     told = {marker.letter for marker in letters}
-    stated = radiograph.laterality
-    if stated in ("L", "R"):
-        doubt = (DISAGREES,) if told and stated not in told else ()
-        return ("L" if stated == "L" else "R"), (*doubt, *warned)
+    given, source = radiograph.laterality, radiograph.laterality_source or "laterality"
+
+    def answer(side: Side | None, *warnings: str, used: str = "") -> Told:
+        return Told(side, warnings, _spoke(radiograph, letters, used={used} - {""}))
+
+    if given in ("L", "R"):
+        doubt = (DISAGREES,) if told and given not in told else ()
+        return answer("L" if given == "L" else "R", *doubt, *warned, used=source)
+    if given is None and radiograph.laterality_source:
+        return answer(None, HEADER_CONTRADICTORY, *warned)
     if warned or not told:
-        return None, (UNKNOWN, *warned)
+        return answer(None, UNKNOWN, *warned)
     if len(told) > 1:
-        return None, (CONTRADICTORY,)
+        return answer(None, CONTRADICTORY)
     share = (joint.box[0] + joint.box[2]) / 2 / radiograph.pixels.shape[1]
     if not CENTRAL[0] <= share <= CENTRAL[1]:
-        return None, (UNKNOWN,)
-    return ("L" if told == {"L"} else "R"), (BY_MARKER,)
+        return answer(None, UNKNOWN)
+    return answer("L" if told == {"L"} else "R", BY_MARKER, used="marker")
 
 
-def _two(joints: Sequence[Joint], letters: Sequence[Marker], warned: tuple[str, ...]) -> list[Told]:
-    if warned:
-        return [(None, (UNKNOWN, *warned))] * 2
-    match _hanging(joints, letters):
-        case "unclear":
-            return [(None, (CONTRADICTORY,))] * 2
+def _two(joints: Sequence[Joint], radiograph: Radiograph, letters: Sequence[Marker], warned: tuple[str, ...]) -> list[Told]:
+    def both(sides: tuple[Side | None, Side | None], *warnings: str, used: str = "") -> list[Told]:
+        spoke = _spoke(radiograph, letters, used=set(used.split()))
+        return [Told(side, warnings, spoke) for side in sides]
+
+    usual: tuple[Side, Side] = ("R", "L")
+    reversed_: tuple[Side, Side] = ("L", "R")
+    by_header = radiograph.orientation
+    if warned and by_header is None:
+        return both((None, None), UNKNOWN, *warned)
+    by_marker = None if warned else _hanging(joints, letters)
+    if by_marker == "unclear":
+        return both((None, None), CONTRADICTORY)
+    if by_header is not None:
+        if by_marker is not None and (by_marker == "reversed") != (by_header == "mirrored"):
+            return both((None, None), ORIENTATION_DISAGREES)
+        used = "PatientOrientation" + (" marker" if by_marker else "")
+        return both(reversed_ if by_header == "mirrored" else usual, BY_ORIENTATION, *warned, used=used)
+    match by_marker:
         case "reversed":
-            return [("L", (BY_MARKER, REVERSED)), ("R", (BY_MARKER, REVERSED))]
+            return both(reversed_, BY_MARKER, REVERSED, used="marker")
         case "usual":
-            return [("R", (BY_MARKER,)), ("L", (BY_MARKER,))]
-        case None:
-            return [("R", (BY_PLACE,)), ("L", (BY_PLACE,))]
+            return both(usual, BY_MARKER, used="marker")
+        case _:
+            return both(usual, BY_PLACE, used="place")
 
 
 def _hanging(joints: Sequence[Joint], letters: Sequence[Marker]) -> Literal["usual", "reversed", "unclear"] | None:

@@ -16,6 +16,7 @@ PREDICTION: dict[str, Any] = {
         "score": 0.98,
         "measurements": [],
         "pixel_spacing_source": None,
+        "side_sources": [{"source": "ImageLaterality", "said": "L", "used": True}],
     },
     "task": "kl",
     "grade": 2,

@@ -43,6 +43,14 @@ class MeasurementRecord(_Record):
     change: ChangeRecord | None
 
 
+class SideSourceRecord(_Record):
+    """What spoke for the side of a knee, what it said, and whether it was used."""
+
+    source: str
+    said: str
+    used: bool
+
+
 class KneeRecord(_Record):
     """Where a knee is: ``box`` is (x0, y0, x1, y1) in pixels of the film."""
 
@@ -52,6 +60,7 @@ class KneeRecord(_Record):
     score: float
     measurements: list[MeasurementRecord]
     pixel_spacing_source: str | None
+    side_sources: list[SideSourceRecord] = []
 
 
 class PredictionRecord(_Record):

@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -84,6 +84,8 @@ def prediction_record(prediction: Prediction, *, heatmap_path: str | None) -> di
     ``heatmap_path`` is where its picture is, relative to the output folder, or None. Warnings are those of the film, the knee and
     the prediction together. A ``change`` is one since an earlier film of the knee, of the expected grade or of a length; None without.
     """
+    from kneexray.geometry import applied, box_under
+
     knee = prediction.knee
     change = None
     if prediction.change is not None and prediction.earlier is not None:
@@ -93,7 +95,7 @@ def prediction_record(prediction: Prediction, *, heatmap_path: str | None) -> di
         "sop_instance_uid": knee.radiograph.sop_instance_uid,
         "knee": {
             "side": knee.side,
-            "box": [float(edge) for edge in knee.box],
+            "box": list(box_under(knee.radiograph.stored, knee.box)),
             "mirrored": knee.mirrored,
             "score": float(knee.score),
             "measurements": [
@@ -101,12 +103,13 @@ def prediction_record(prediction: Prediction, *, heatmap_path: str | None) -> di
                     "name": length.name,
                     "value": float(length.value),
                     "unit": length.unit,
-                    "line": list(length.line) if length.line else None,
+                    "line": applied(knee.radiograph.stored, length.line).ravel().tolist() if length.line else None,
                     "change": _change_record(length.change) if length.change else None,
                 }
                 for length in knee.measurements
             ],
             "pixel_spacing_source": knee.radiograph.pixel_spacing_source,
+            "side_sources": [asdict(source) for source in knee.side_sources],
         },
         "task": prediction.task,
         "grade": int(prediction.grade),

@@ -89,7 +89,7 @@ def flat(record: dict[str, Any]) -> dict[str, Any]:
         row |= {"days": record["change"]["days"], "expected_grade": record["change"]["now"]} | _then("expected_grade", record["change"])
     for length in record["knee"]["measurements"]:
         row |= {length["name"]: length["value"], "length_unit": length["unit"]} | _then(length["name"], length["change"])
-    for nested in ("knee", "box", "probabilities", "change", "measurements"):
+    for nested in ("knee", "box", "probabilities", "change", "measurements", "side_sources"):
         del row[nested]
     return row
 

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ComprehensiveSRStorage
 
+from kneexray.geometry import applied
 from kneexray.read.dicom_attributes import OWN_MODEL as NAME
 from kneexray.render import wording
 from kneexray.render.reading import english, reading_of
@@ -186,7 +187,7 @@ def _outline(knee: Knee) -> np.ndarray:
     height, width = knee.radiograph.pixels.shape
     x0, x1 = np.clip(knee.box[::2], 0, width)
     y0, y1 = np.clip(knee.box[1::2], 0, height)
-    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)], np.float64)
+    return applied(knee.radiograph.stored, [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)])
 
 
 def _tracking(name: str, film: Dataset, *parts: str) -> sr.TrackingIdentifier:
