@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from kneexray import priors
 from kneexray.cli.app import app
 from kneexray.errors import DataError
 from kneexray.evaluation.repeatability import SHARE, crops, differences, repeated, spread_of
@@ -212,3 +213,18 @@ def test_whole_knee_is_graded_as_the_side_of_the_table(shared_data: Path, tmp_pa
     (film,) = source.read().radiographs
     assert source.name == str(path)
     assert whole_knee(film).mirrored
+
+
+def test_placeholders_name_nobody():
+    for patient in ("ANON", "anonymous", "0", "000", "UNKNOWN", "XXXX", "NA", "", "Anonymized01", "9999"):
+        assert priors.names_nobody(patient), patient
+    for patient in ("P-00123", "12", "AB1", "20240501"):
+        assert not priors.names_nobody(patient), patient
+
+
+def test_another_name_or_birth_date_is_another_person():
+    person = priors.Person("doejane", "19600101", "F")
+    assert person.may_be(priors.Person("doejane", "", ""))
+    assert person.may_be(priors.Person("", "19600101", "O"))
+    for other in (priors.Person("roejane", "19600101", "F"), priors.Person("doejane", "19610101", "F"), priors.Person("", "", "M")):
+        assert not person.may_be(other)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -22,13 +23,18 @@ from kneexray.errors import DataError
 from kneexray.inference.bundle import sha256_of
 from kneexray.measure import joint_space
 from kneexray.predict import Predictor, Readable
-from kneexray.tables import read_table
+from kneexray.tables import read_table, side_of
 from kneexray.types import Change, FilmResult, Knee, Measurement, Prediction, Radiograph, Side, Study
 
 REQUIRED = ("path", "patient_id", "date")
 REPEATABILITY = "repeatability.json"
 """Beside a network, made by :mod:`kneexray.evaluation.repeatability`: how much its answers differ between two films of one knee."""
-_SIDES: MappingProxyType[str, Side | None] = MappingProxyType({"": None, "L": "L", "R": "R", "LEFT": "L", "RIGHT": "R"})
+
+
+_NOBODY = re.compile(
+    r"0+|1|9+|1234\d*|x+|"
+    r"(anon|anonym|anonymous|anonymi[sz]ed|deid\w*|unknown|unk|none|null|na|nan|test|demo|patient|id|noid|dummy)\d{0,2}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,22 @@ class Visit:
     patient: tuple[str, str]
     day: date
     side: Side | None = None
+    person: Person = field(default_factory=lambda: Person())
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What else tells one patient from another: name, birth date and sex, empty where not known or hidden."""
+
+    name: str = ""
+    born: str = ""
+    sex: str = ""
+
+    def may_be(self, other: Person) -> bool:
+        """Say whether nothing that both know differs."""
+        sexes = [sex if sex in ("M", "F") else "" for sex in (self.sex, other.sex)]
+        pairs = ((self.name, other.name), (self.born, other.born), sexes)
+        return all(not a or not b or a == b for a, b in pairs)
 
 
 class Visits:
@@ -65,12 +87,14 @@ class Visits:
             return row
         if radiograph.dicom is None:
             return None
-        issuer, patient, day = (
+        issuer, patient, day, name, born, sex = (
             radiograph.dicom.attributes.get(keyword, b"").decode("latin-1").strip(" \0")
-            for keyword in ("IssuerOfPatientID", "PatientID", "StudyDate")
+            for keyword in ("IssuerOfPatientID", "PatientID", "StudyDate", "PatientName", "PatientBirthDate", "PatientSex")
         )
         when = _day(day)
-        return Visit((issuer, patient), when) if patient and when else None
+        if when is None or names_nobody(patient):
+            return None
+        return Visit((issuer, patient), when, person=Person(_plain_name(name), born, sex.upper()))
 
     def told(self, sources: Iterable[Readable]) -> Iterator[Readable]:
         """Yield ``sources`` with the sides that the table knows, for films that do not state theirs."""
@@ -101,6 +125,7 @@ class _Film:
     day: date
     probabilities: Mapping[tuple[str, str], np.ndarray]  # by task and model
     lengths: Mapping[str, Measurement]
+    person: Person
 
 
 class History:
@@ -119,7 +144,10 @@ class History:
             visit = self._visits.of(knee.radiograph)
             if visit and knee.side:
                 film = _Film(
-                    visit.day, {(p.task, p.model_id): p.probabilities for p in predictions}, {m.name: m for m in knee.measurements}
+                    visit.day,
+                    {(p.task, p.model_id): p.probabilities for p in predictions},
+                    {m.name: m for m in knee.measurements},
+                    visit.person,
                 )
                 self._films.setdefault((visit.patient, knee.side), []).append(film)
 
@@ -137,7 +165,11 @@ class History:
         if knee.side is None:
             self.counts["the side is not known"] += 1
             return predictions
-        earlier = [film for film in self._films.get((visit.patient, knee.side), ()) if film.day < visit.day]
+        known = [film for film in self._films.get((visit.patient, knee.side), ()) if film.day < visit.day]
+        earlier = [film for film in known if film.person.may_be(visit.person)]
+        if known and not earlier:
+            self.counts["the earlier film has this ID, but another name, birth date or sex"] += 1
+            return predictions
         if not earlier:
             self.counts["no earlier film"] += 1
             return predictions
@@ -164,6 +196,18 @@ class History:
         if noise is not None and length.unit == "mm" and spacing:
             noise *= geometry.CONDYLES * (knee.box[2] - knee.box[0]) * spacing[1]  # it is known in widths of the condyles
         return replace(length, change=Change(days, before.value, length.value, noise))
+
+
+def names_nobody(patient: str) -> bool:
+    """Say whether a Patient ID is a placeholder that de-identified files share: ANON, UNKNOWN, 0, XXX, and the like."""
+    plain = re.sub(r"[^a-z0-9]", "", patient.lower())
+    return not plain or bool(_NOBODY.fullmatch(plain))
+
+
+def _plain_name(name: str) -> str:
+    """Return a person's name for comparison: letters and digits of its first spelling; empty for a placeholder."""
+    plain = re.sub(r"[^\w]", "", name.partition("=")[0].lower())
+    return "" if names_nobody(plain) else plain
 
 
 def expected_grade(probabilities: np.ndarray) -> float:
@@ -198,14 +242,14 @@ def _rows(table: Path) -> Iterator[tuple[str, Visit]]:
 
 
 def _visit(row: Mapping[str, str], where: str) -> Visit:
-    day, side = _day(row["date"]), row.get("side", "").strip().upper()
+    day, side = _day(row["date"]), side_of(row.get("side"))
     if day is None:
         raise DataError(f"{where}: '{row['date']}' is no date. Write it as 2024-05-31.")
-    if side not in _SIDES:
+    if side is None and row.get("side", "").strip():
         raise DataError(f"{where}: '{row['side']}' is no side. Write L or R, or leave it empty.")
     if not row["patient_id"].strip():
         raise DataError(f"{where}: no patient_id. Any name will do that is the same for all films of a patient.")
-    return Visit(("", row["patient_id"].strip()), day, _SIDES[side])
+    return Visit(("", row["patient_id"].strip()), day, side)
 
 
 def _day(text: str) -> date | None:

@@ -52,8 +52,18 @@ class Task:
     unasked: bool = False
 
     def label_of(self, text: str) -> str | None:
-        """Return the canonical label that ``text`` (a folder name, a CSV cell) stands for, or None: never a guess."""
-        key = re.sub(r"[^a-z0-9]", "", text.lower())
+        """Return the canonical label that ``text`` (a folder name, a CSV cell) stands for, or None: never a guess.
+
+        A number with a sign, a comparison, a question mark or a fraction is none: ``-1`` and ``>2`` say that nobody knows.
+        """
+        given = text.strip().lower()
+        if re.search(r"[<>≤≥=?~]", given) or re.match(r"[-+−–]\s*\d", given) or re.fullmatch(r"\d+\s*[-/,;:|]\s*\d+.*", given):
+            return None
+        if number := re.fullmatch(r"(\d+)[.,](\d*)", given):
+            if number[2].strip("0"):
+                return None
+            given = number[1]
+        key = re.sub(r"[^a-z0-9]", "", given)
         plain = {re.sub(r"[^a-z0-9]", "", label.lower()): label for label in self.labels}
         return plain.get(key) or self.synonyms.get(key)
 
@@ -68,11 +78,13 @@ _SCT, _OWN = "SCT", "99KNEEXRAY"
 
 
 def _kl_synonyms() -> MappingProxyType[str, str]:
-    words = ("normal", "doubtful", "mild", "moderate", "severe")
-    table: dict[str, str] = {"healthy": "0", "minimal": "2"}
-    for grade, word in enumerate(words):
-        for spelling in (word, f"{grade}{word}", f"kl{grade}", f"grade{grade}", f"klgrade{grade}", f"kl{grade}{word}", f"{word}{grade}"):
-            table[spelling] = str(grade)
+    words = (("normal", "healthy"), ("doubtful", "questionable"), ("mild", "minimal"), ("moderate",), ("severe",))
+    kinds = ("kl", "klg", "g", "grade", "klgrade", "class", "label", "kellgrenlawrence", "kellgrenlawrencegrade")
+    table = {f"{kind}{grade}": str(grade) for grade in range(len(words)) for kind in kinds}
+    for grade, spellings in enumerate(words):
+        for word in spellings:
+            numbers = (str(grade), *(f"{kind}{grade}" for kind in kinds))
+            table |= {word: str(grade), **{f"{number}{word}": str(grade) for number in numbers}, f"{word}{grade}": str(grade)}
     return MappingProxyType(table)
 
 
@@ -104,7 +116,7 @@ def _feature(name: str, what: str, compartment: Literal["medial", "lateral"], bo
         concept=Code(code, _OWN, f"{what}, {where}"),
         codes=tuple(Code(f"OARSI{grade}", _OWN, f"OARSI grade {grade}, {extent}") for grade, extent in enumerate(extents)),
         synonyms=MappingProxyType(
-            {spelling: str(g) for g, extent in enumerate(extents) for spelling in (extent, f"grade{g}", f"{g}{extent}")}
+            {spelling: str(g) for g, extent in enumerate(extents) for spelling in (f"grade{g}", f"{g}{extent}", *([extent] if g else []))}
         ),
         compartment=compartment,
         bone=bone,
@@ -139,7 +151,10 @@ TASKS: MappingProxyType[str, Task] = MappingProxyType(
             concept=Code("OA", _OWN, "Radiographic knee osteoarthritis (KL >= 2)"),
             codes=(Code("272519000", _SCT, "Absent"), Code("52101004", _SCT, "Present")),
             synonyms=MappingProxyType(
-                {"normal": "no", "healthy": "no", "negative": "no", "osteoarthritis": "yes", "oa": "yes", "positive": "yes"}
+                {
+                    **dict.fromkeys(("0", "normal", "healthy", "negative", "nooa", "nonoa", "false"), "no"),
+                    **dict.fromkeys(("1", "osteoarthritis", "oa", "positive", "true"), "yes"),
+                }
             ),
             derived=("kl", 2),
             unasked=True,

@@ -19,7 +19,7 @@ from kneexray.read.names import is_hidden, is_image_name, is_passed_over
 from kneexray.read.reader import load_file
 from kneexray.read.sniff import ARCHIVES, SNIFF_BYTES, sniff
 from kneexray.read.source import failing
-from kneexray.tables import SPELLINGS, SUFFIXES
+from kneexray.tables import SPELLINGS, SUFFIXES, file_below, side_of
 from kneexray.types import Side, Study
 
 MEMBER = "!/"
@@ -118,10 +118,10 @@ def _listed(table: str) -> Iterator[Film]:
         if not name:
             raise DataError(f"{table}, row {number}: names no file. Fill the column of files, or remove the row.")
         if not _is_url(name):
-            name = f"{base}/{name}" if _is_url(table) else str(Path(base) / name)
+            name = f"{base}/{name}" if _is_url(table) else str(file_below(Path(base), name))
         if name not in seen:
             seen.add(name)
-            yield Film(name, cast("Side", side) if side in ("L", "R") else None)
+            yield Film(name, side_of(side))
     if not seen:
         raise DataError(f"{table}: holds no row.")
 
@@ -134,7 +134,8 @@ def _rows(table: str) -> Iterator[tuple[str, str]]:
                 rows = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
                 path, side = _columns(table, rows.fieldnames or ())
                 for row in rows:
-                    yield row[path] or "", (row[side] or "").upper()[:1] if side else ""
+                    if any(row.values()):
+                        yield row[path] or "", (row[side] or "") if side else ""
             else:
                 yield from _parquet_rows(table, file)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -152,7 +153,7 @@ def _parquet_rows(table: str, file: IO[bytes]) -> Iterator[tuple[str, str]]:
                 names = rows.column(path).to_pylist()
                 sides = rows.column(side).to_pylist() if side else [""] * len(names)
                 for name, given in zip(names, sides, strict=True):
-                    yield str(name or ""), str(given or "").upper()[:1]
+                    yield str(name or ""), str(given or "")
     except pyarrow.ArrowException as error:
         raise DataError(f"{table}: cannot be read as a Parquet file ({error}). Write it again, or give a CSV.") from error
 

@@ -69,8 +69,8 @@ def gather(path: Path, *, task: Task) -> Iterator[Found]:
         yield from _listed(path, task)
     else:
         raise DataError(
-            f"{path}: is neither folder, archive nor table. Give a folder with one sub-folder a class, a ZIP or TAR of that, a CSV or "
-            "Parquet."
+            f"{path}: is neither folder, archive nor table. Give a folder with one sub-folder a class, a ZIP or TAR of that, a CSV, "
+            "TSV, Excel or Parquet table."
         )
 
 
@@ -91,7 +91,10 @@ def file_source(path: Path) -> Source:
 
 
 def _placed(root: Path, task: Task) -> Iterator[Found]:
-    repeats = layout.redundant(below(source.name, root) for source in find_sources(root))
+    names = [below(source.name, root) for source in find_sources(root)]
+    if task.name == "kl":
+        layout.check_scale(folder for name in names for folder in layout.folders_of(name))
+    repeats = layout.redundant(names)
     for source in find_sources(root):
         name = below(source.name, root)
         if name in repeats:
@@ -109,8 +112,7 @@ def _listed(table: Path, task: Task) -> Iterator[Found]:
         label = task.label_of(row["label"])
         problem = "" if label is not None else f"label {row['label']!r}: no class"
         split = layout.SPLIT_NAMES.get(row.get("split", "").lower(), row.get("split", ""))
-        side = row.get("side", "").upper()[:1]
-        path = table.parent / row["path"]
+        path = tables.file_below(table.parent, row["path"])
         yield _named(
             Found(
                 file_source(path),
@@ -118,7 +120,7 @@ def _listed(table: Path, task: Task) -> Iterator[Found]:
                 label=label or "",
                 split=split,
                 patient_id=row.get("patient_id", ""),
-                side=side if side in ("L", "R") else "",
+                side=tables.side_of(row.get("side")) or "",
                 sex=row.get("sex", ""),
                 problem=problem,
             )

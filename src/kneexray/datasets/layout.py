@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from kneexray.datasets.catalogue import CATALOGUE
+from kneexray.errors import ConfigError
 from kneexray.tasks import TASKS, Task
 
 SPLIT_NAMES: MappingProxyType[str, str] = MappingProxyType(
@@ -61,9 +62,25 @@ def infer_task(names: Iterable[str]) -> Task | None:
 def best_task(spellings: Iterable[str]) -> Task | None:
     """Return the task that most of ``spellings`` are classes of, or None where none is."""
     kinds = set(spellings)
+    _ask(kinds)
     scores = {name: sum(task.label_of(kind) is not None for kind in kinds) for name, task in TASKS.items() if not task.compartment}
     best = max(scores, key=lambda name: scores[name])
     return TASKS[best] if scores[best] else None
+
+
+def _ask(kinds: set[str]) -> None:
+    """Raise :class:`ConfigError` for class names that are of more than one task, or of a scale that is shifted."""
+    numbers = {kind for kind in kinds if kind.strip().isdigit()}
+    if numbers == {"0", "1"}:
+        raise ConfigError("the classes 0 and 1 may be KL grades, or osteoarthritis no and yes. Name the task: --task kl or --task oa.")
+    check_scale(numbers)
+
+
+def check_scale(kinds: Iterable[str]) -> None:
+    """Raise :class:`ConfigError` for classes 1 to 5, which may be KL 0 to 4 counted from one."""
+    numbers = {kind.strip() for kind in kinds}
+    if numbers >= {"1", "2", "3", "4", "5"} and "0" not in numbers:
+        raise ConfigError("the classes are 1 to 5, KL grades are 0 to 4: is 1 KL 0 or KL 1? Rename them, for instance to KL0 to KL4.")
 
 
 def redundant(names: Iterable[str]) -> dict[str, str]:

@@ -6,6 +6,8 @@ import csv
 import hashlib
 import io
 import json
+import logging
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +25,8 @@ from kneexray.datasets.gather import Found, gather, is_archive, on_disk
 from kneexray.errors import DataError, MissingExtraError, ReadError, choices
 from kneexray.files import make_folder, write_whole
 from kneexray.tasks import Task, get_task
+
+logger = logging.getLogger(__name__)
 
 SplitQuality = Literal["patient", "cluster", "image"]
 CLUSTER = "cluster:"
@@ -172,9 +176,23 @@ def _rows(path: Path, task: Task) -> Iterator[Example]:
         if row.get("task") and row["task"] != task.name:
             continue
         label = task.label_of(row["label"])
+        if label is None and is_missing(row["label"]):
+            logger.warning("%s, row %d: label %r stands for none and was left out", path, number, row["label"])
+            continue
         if label is None:
             raise DataError(f"{path}, row {number}: label {row['label']!r} is none of task '{task.name}' ({', '.join(task.labels)}).")
-        yield Example(**{**{c: row.get(c) or "" for c in COLUMNS}, "label": label, "task": task.name})
+        known = {c: row.get(c) or "" for c in COLUMNS} | {"side": tables.side_of(row.get("side")) or ""}
+        yield Example(**{**known, "path": _path(path.parent, known["path"]), "label": label, "task": task.name})
+
+
+def is_missing(text: str) -> bool:
+    """Say whether a label is one of those that tables use for what is not known: a negative number, 9s, NA, a dot."""
+    given = text.strip().lower().removesuffix(".0")
+    return bool(re.fullmatch(r"-\s*\d+|9+|na|n/a|nan|none|null|\.|unknown|missing|", given))
+
+
+def _path(folder: Path, name: str) -> str:
+    return name if "\\" not in name else str(tables.file_below(folder, name).relative_to(folder))
 
 
 def _unpacked(archive: Path, task: Task) -> Manifest:

@@ -105,4 +105,6 @@ def _table_task(path: Path) -> Task | None:
     named = Counter(row["task"] for row in rows if row.get("task"))
     if named:
         return TASKS.get(named.most_common(1)[0][0])
+    if rows and {"kl", "kl_grade", "klg"} & {column.strip().lower() for column in rows[0]}:
+        return TASKS["kl"]
     return layout.best_task(row["label"] for row in tables.renamed(rows, path))
