@@ -112,3 +112,12 @@ def test_codestream_headers() -> None:
         assert (stream.rows, stream.columns, stream.samples) == (61, 67, 1)
         assert stream.precision in (bits, 16)  # some encoders ignore the depth they are told
     assert inspect(b"no stream") is None
+
+
+@pytest.mark.parametrize(("syntax", "bits", "encode"), EXACT + LOSSY)
+def test_zeros_after_a_codestream(syntax: str, bits: int, encode: Any) -> None:
+    """Some writers send fragments of a fixed size."""
+    stream = encode(smooth(bits))
+    endings = (bytes(len(stream) % 2), bytes(6000 + len(stream) % 2))
+    plain, padded = (one(dicom(smooth(bits), bits=bits, syntax=syntax, streams=[stream + ending])).pixels for ending in endings)
+    np.testing.assert_array_equal(plain, padded)

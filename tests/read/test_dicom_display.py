@@ -206,3 +206,28 @@ def test_palette(bits: int) -> None:
     np.testing.assert_allclose(pixels, np.array([[0, full // 5, full // 2, full]]) / full, atol=1e-6)
     del attributes["RedPaletteColorLookupTableData"]
     assert refused(dicom(indices, **attributes)).reason == "unsupported"
+
+
+@pytest.mark.parametrize("declared", [12, 14, 16])
+def test_full_scale_of_a_table_is_that_of_its_entries(declared: int) -> None:
+    values = ramp(12)
+    table = list(range(4096))
+    for keyword in ("VOILUTSequence", "ModalityLUTSequence"):
+        shown = one(dicom(values, bits=12, **{keyword: lut(0, table, declared)})).pixels
+        np.testing.assert_allclose(shown, values / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize("vr", ["US", "SS"])
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+@pytest.mark.parametrize(("signed", "intercept", "first"), [(False, -1024, -1024), (True, 34816, 32768), (False, 0, 40000), (True, 0, -3)])
+def test_sign_of_a_tables_first_input_goes_by_the_output_of_the_rescale(
+    vr: str, syntax: str, signed: bool, intercept: int, first: int
+) -> None:
+    table = [0, 10, 40, 200, 255]
+    values = (np.arange(5)[np.newaxis] + first - intercept).astype(np.int16 if signed else np.uint16)
+    (sequence,) = lut(0, table, 8)
+    word = first & 0xFFFF
+    sequence["LUTDescriptor"].VR = vr
+    sequence["LUTDescriptor"].value = [5, word - 65536 if vr == "SS" and word > 32767 else word, 8]
+    shown = one(dicom(values, syntax=syntax, RescaleIntercept=str(intercept), RescaleSlope="1", VOILUTSequence=[sequence])).pixels
+    np.testing.assert_allclose(shown, np.array([table]) / 255, atol=1e-6)

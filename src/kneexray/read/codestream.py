@@ -69,6 +69,8 @@ def _inspect_jpeg(data: bytes) -> Codestream:
         elif marker == _JPEG_LS_SOF or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
             precision, rows, columns, samples = struct.unpack_from(">BHHB", data, body)
             identifiers = bytes(data[body + 6 + 3 * i] for i in range(samples))
+            if marker != _JPEG_LS_SOF and len({data[body + 7 + 3 * i] for i in range(samples)}) > 1:
+                colour = "YCBCR"  # nobody subsamples red against green, whatever the other markers say
             return Codestream(
                 family="JPEG-LS" if marker == _JPEG_LS_SOF else "JPEG",
                 rows=rows,
@@ -76,7 +78,7 @@ def _inspect_jpeg(data: bytes) -> Codestream:
                 samples=samples,
                 precision=precision,
                 lossless=marker == _LOSSLESS_SOF,
-                colour="RGB" if identifiers in (b"RGB", b"rgb") else colour,
+                colour="RGB" if identifiers in (b"RGB", b"rgb") and colour != "YCBCR" else colour,
             )
         position += 2 + length
 
@@ -99,6 +101,7 @@ def decode(data: bytes, stream: Codestream, *, photometric: str) -> NDArray[Any]
     """
     import imagecodecs
 
+    data = data.rstrip(b"\0") if data.endswith(b"\0\0") else data  # fragments of a fixed size are filled up with zeros
     if stream.family != "JPEG 2000" and _END not in data[-4096:]:
         # libjpeg would fill the rest with grey without a word, and CharLS may search it for seconds.
         raise ReadError("truncated", f"the compressed image ends after {len(data)} bytes, without an end marker; export the file again")
@@ -150,10 +153,10 @@ def decode_rle(data: bytes, *, rows: int, columns: int, samples: int, bytes_per_
 
 
 def _unpack_bits(segment: bytes, size: int) -> bytes:
-    """Decode one PackBits segment of ``size`` bytes and a little padding."""
+    """Decode one PackBits segment of ``size`` bytes and padding: two zeros after its end decode to one byte."""
     import imagecodecs
 
     try:
-        return bytes(imagecodecs.packbits_decode(segment, out=size + 256))
+        return bytes(imagecodecs.packbits_decode(segment, out=size + len(segment) + 256))
     except Exception as error:
         raise ReadError("corrupt", f"the RLE data cannot be decoded ({error}); export the file again") from error

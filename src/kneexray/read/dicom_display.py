@@ -78,7 +78,7 @@ def to_display(frame: Frame, form: PixelFormat, header: Header) -> tuple[NDArray
     padded = _padding(values, header, signed=form.signed)
     seen = values if padded is None else values[~padded]
     modality = _modality(header, form, warnings)
-    voi = _voi(header, form, warnings)
+    voi = _voi(header, warnings, reached=_reached(modality, form, frame.bits))
     inverted = form.photometric == "MONOCHROME1" or header.text("PresentationLUTShape").upper() == "INVERSE"
     low, high = sorted(modality(np.array(_stored_range(seen, form, frame.bits), np.float64)))
     if isinstance(modality, _Lut):
@@ -143,7 +143,7 @@ def _padding(values: NDArray[np.integer], header: Header, *, signed: bool) -> ND
 
 def _modality(header: Header, form: PixelFormat, warnings: list[str]) -> _Lut | _Rescale:
     items = header.items("ModalityLUTSequence")
-    lut = _lut(items[0], form, warnings) if items else None
+    lut = _lut(items[0], warnings, reached=_possible(form, form.bits_allocated)) if items else None
     if lut is not None:
         return lut
     slope, intercept = (header.numbers(keyword)[:1] for keyword in ("RescaleSlope", "RescaleIntercept"))
@@ -154,9 +154,22 @@ def _modality(header: Header, form: PixelFormat, warnings: list[str]) -> _Lut | 
     return _Rescale(scale, offset)
 
 
-def _voi(header: Header, form: PixelFormat, warnings: list[str]) -> _Lut | _Window | None:
+def _possible(form: PixelFormat, bits: int) -> tuple[float, float]:
+    """Return the least and the greatest value that the pixels can hold."""
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if form.signed else (0, (1 << bits) - 1)
+
+
+def _reached(modality: _Lut | _Rescale, form: PixelFormat, bits: int) -> tuple[float, float]:
+    """Return the least and the greatest value that ``modality`` can give for this image."""
+    if isinstance(modality, _Lut):
+        return 0, modality.maximum
+    ends = modality(np.array(_possible(form, bits), np.float64))
+    return float(ends.min()), float(ends.max())
+
+
+def _voi(header: Header, warnings: list[str], *, reached: tuple[float, float]) -> _Lut | _Window | None:
     items = header.items("VOILUTSequence")
-    lut = _lut(items[0], form, warnings) if items else None
+    lut = _lut(items[0], warnings, reached=reached) if items else None
     if lut is not None:
         return _Lut(lut.first, lut.table / lut.maximum, 1.0)
     center, width = header.numbers("WindowCenter"), header.numbers("WindowWidth")
@@ -173,16 +186,34 @@ def _voi(header: Header, form: PixelFormat, warnings: list[str]) -> _Lut | _Wind
     return window
 
 
-def _lut(item: Header, form: PixelFormat, warnings: list[str]) -> _Lut | None:
-    """Return the look-up table of a LUT sequence's item. Its first input is signed when the pixels are."""
+def _lut(item: Header, warnings: list[str], *, reached: tuple[float, float]) -> _Lut | None:
+    """Return the look-up table of a LUT sequence's item, for inputs between the two values ``reached``.
+
+    Its full scale is that of the depth which holds its entries, where fewer bits are used than the descriptor declares: 12-bit
+    tables declared as 16 are common, since PS3.3 C.11.2.1.1 allows 8 and 16 only.
+    """
     descriptor = item.numbers("LUTDescriptor")
     content = item.octets("LUTData")
     if len(descriptor) == 3:
         entries, bits = int(descriptor[0]) % 65536 or 65536, int(descriptor[2])
-        first = int(item.numbers("LUTDescriptor", signed=True)[1]) if form.signed else int(descriptor[1])
         wide = len(content) >= 2 * entries
         table = np.frombuffer(content[: 2 * entries if wide else entries], item.word if wide else "u1").astype(np.float64)
         if 8 <= bits <= 16 and len(table) == entries and table.max() > table.min():
-            return _Lut(first, table, max(float((1 << bits) - 1), float(table.max())))
+            first = _first_input(int(descriptor[1]), entries, reached)
+            return _Lut(first, table, float((1 << depth_for(float(table.max()))) - 1))
     warnings.append("a look-up table of the DICOM image is damaged and was ignored")
     return None
+
+
+def _first_input(word: int, entries: int, reached: tuple[float, float]) -> int:
+    """Return the second value of a LUT descriptor, whose 16 bits are signed where inputs can be negative (PS3.3 C.11.2.1.1).
+
+    The value representation in the file says nothing: implicit VR has none, and wrong ones are common. Where the table would
+    lie beside all inputs by that rule, and meets them by the other, the other is taken.
+    """
+    low, high = reached
+    unsigned = word & 0xFFFF
+    signed = unsigned - (1 << 16) if unsigned >= 1 << 15 else unsigned
+    ruled, other = (signed, unsigned) if low < 0 else (unsigned, signed)
+    meets = [first <= high and first + entries > low for first in (ruled, other)]
+    return other if meets == [False, True] else ruled

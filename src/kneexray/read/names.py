@@ -32,9 +32,46 @@ _NOT_IMAGES = frozenset(
         *("c", "cpp", "h", "sh", "bat", "ps1", "ini", "cfg", "conf", "toml", "yaml", "yml", "db", "sqlite", "log", "lock", "sha256", "md5"),
         *("pdf", "rtf", "doc", "docx", "xls", "xlsx", "ods", "odt", "ppt", "pptx", "parquet", "feather", "npy", "npz", "mat", "h5", "pkl"),
         *("pt", "pth", "ckpt", "onnx", "safetensors", "exe", "dll", "so", "lnk", "url", "mp4", "mov", "avi", "mkv", "webm", "mp3", "wav"),
+        *(
+            "jar",
+            "war",
+            "class",
+            "mf",
+            "inf",
+            "ico",
+            "icns",
+            "cab",
+            "chm",
+            "hlp",
+            "msi",
+            "ocx",
+            "sys",
+            "dylib",
+            "jnilib",
+            "swf",
+            "ttf",
+            "woff",
+        ),
+        *(
+            "partial",
+            "part",
+            "tmp",
+            "crdownload",
+            "properties",
+            "policy",
+            "jnlp",
+            "manifest",
+            "sf",
+            "rsa",
+            "dsa",
+            "lic",
+            "reg",
+            "vbs",
+            "cmd",
+        ),
     )
 )
-_NOT_IMAGE_NAMES = frozenset({"dicomdir", "thumbs.db", "license", "licence", "readme", "makefile"})
+_NOT_IMAGE_NAMES = frozenset({"dicomdir", "thumbs.db", "desktop.ini", "autorun", "license", "licence", "readme", "makefile"})
 
 
 def is_image_name(name: str) -> bool:
