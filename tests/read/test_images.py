@@ -15,6 +15,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -203,6 +204,74 @@ def _rgb16_tiff(colour: np.ndarray) -> bytes:
     ]
     directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
     return b"II*\0" + struct.pack("<I", 8 + len(strip) + len(depths)) + strip + depths + directory
+
+
+def tiff(values: np.ndarray, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, values, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("top", [4095, 65535])
+@pytest.mark.parametrize("samples", [3, 4])
+@pytest.mark.parametrize("options", [{}, {"compression": "lzw"}, {"compression": "zlib"}, {"tile": (16, 16)}])
+def test_colour_tiff_in_planes(top: int, samples: int, options: dict[str, Any]) -> None:
+    planes = np.repeat(film(top=top)[np.newaxis], samples, 0)
+    if samples == 4:
+        planes[3] = 65535
+    extra = {"extrasamples": ["unassalpha"]} if samples == 4 else {}
+    pixels = one(tiff(planes, photometric="rgb", planarconfig="separate", **extra, **options)).pixels
+    np.testing.assert_allclose(pixels, film(top=top) / top, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["i1", "i2", "u8", "f2", "f4", "f8", ">u8", ">i2"])
+def test_tiff_of_any_number(kind: str) -> None:
+    values = film(top=65535).astype(np.float64) / 65535
+    scale, offset = {"i1": (255, -128), "i2": (65535, -32768), "u8": (65535, 0)}.get(kind.strip(">"), (1, 0))
+    stored = (values * scale + offset).round(6)
+    stored = (np.rint(stored) if scale > 1 else stored).astype(kind)
+    order = ">" if kind.startswith(">") else "<"
+    pixels = one(tiff(stored, photometric="minisblack", byteorder=order)).pixels
+    np.testing.assert_allclose(pixels, values, atol=1 / 255 if kind == "i1" else 1e-3 if kind == "f2" else 1e-4)
+
+
+def test_grey_and_transparent_16_bit_tiff() -> None:
+    values = np.stack([film(top=65535), np.full((12, 20), 65535, np.uint16)], -1)
+    np.testing.assert_allclose(
+        one(tiff(values, photometric="minisblack", planarconfig="contig", extrasamples=["unassalpha"])).pixels,
+        film(top=65535) / 65535,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("compression", ["jpeg2000", "jpegxl", "zstd", "lerc"])
+def test_tiff_of_newer_compressions(compression: str) -> None:
+    study = read_bytes(tiff(film(64, 64), photometric="minisblack", compression=compression), source="film")
+    if study.rejections:  # the codec is not everywhere
+        assert study.rejections[0].reason == "unsupported"
+    else:
+        np.testing.assert_allclose(study.radiographs[0].pixels, film(64, 64) / 255, atol=0.02)
+
+
+def test_pages_and_limits_of_wide_tiff() -> None:
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        for _ in range(3):
+            writer.write(film().astype(np.float64), photometric="minisblack")
+    study = read_bytes(buffer.getvalue(), source="film")
+    assert [radiograph.frame for radiograph in study.radiographs] == [0, 1, 2]
+    assert read_bytes(buffer.getvalue(), source="film", limits=Limits(max_frames=2)).rejections[0].reason == "too_large"
+    assert refused(tiff(film().astype(np.float64)), limits=Limits(max_pixels=100)).reason == "too_large"
+    assert refused(tiff(film().astype(np.complex64))).reason == "unsupported"
+
+
+@pytest.mark.parametrize(
+    ("bits", "encode"), [(12, imagecodecs.jpeg8_encode), (8, imagecodecs.jpegls_encode), (16, imagecodecs.jpegls_encode)]
+)
+def test_jpeg_of_12_bits_and_jpeg_ls(bits: int, encode: Any) -> None:
+    values = film(64, 64, top=2**bits - 1)
+    options = {"bitspersample": 12, "level": 98} if bits == 12 else {}
+    np.testing.assert_allclose(one(bytes(encode(values, **options))).pixels, values / (2**bits - 1), atol=0.01)
 
 
 def test_white_is_zero_tiff() -> None:

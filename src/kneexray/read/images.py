@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kneexray.errors import ReadError
+from kneexray.read.codestream import Codestream, decode, inspect
 from kneexray.read.limits import Limits
 from kneexray.read.photograph import is_photograph
 from kneexray.read.scaling import depth_for, luma, to_unit
 from kneexray.read.tiff import check_directories
+from kneexray.read.tiff_wide import needs_care, wide_pages
 from kneexray.types import Radiograph, Rejection, Study
 
 if TYPE_CHECKING:
@@ -53,6 +56,14 @@ def read_image(data: bytes, kind: str, *, source: str, limits: Limits) -> Study:
     try:
         if kind == "TIFF":
             check_directories(data)
+            if needs_care(data):
+                for wide in wide_pages(data, limits):
+                    page = wide.index
+                    pixels = _turned(wide.pixels, wide.orientation)
+                    radiographs.append(Radiograph(pixels, source, frame=page or None))
+                return Study(source, tuple(radiographs) if len(radiographs) < 2 else tuple(_numbered(radiographs)))
+        if kind == "JPEG" and (stream := _codestream(data, limits)) is not None:
+            return Study(source, (Radiograph(_decoded(data, stream), source),))
         image = _open(data, kind)
         pages = _pages(image, limits)
         for page in pages:
@@ -66,6 +77,34 @@ def read_image(data: bytes, kind: str, *, source: str, limits: Limits) -> Study:
         rejection = Rejection(source, problem.reason, f"page {page}: {problem.detail}" if radiographs else problem.detail)
         return Study(source, tuple(radiographs), (rejection,))
     return Study(source, tuple(radiographs))
+
+
+def _numbered(radiographs: list[Radiograph]) -> Iterator[Radiograph]:
+    """Give the first of several pages its number as well."""
+    for radiograph in radiographs:
+        yield radiograph if radiograph.frame is not None else replace(radiograph, frame=0)
+
+
+def _codestream(data: bytes, limits: Limits) -> Codestream | None:
+    """Return the header of JPEG-LS, and of JPEG of more than 8 bits or without loss, which Pillow does not read; None for the rest."""
+    try:
+        stream = inspect(data)
+    except ReadError:  # Pillow reads on where it can, and says what is wrong where it cannot
+        return None
+    if stream is None or (stream.family == "JPEG" and stream.precision == 8 and not stream.lossless):
+        return None
+    if stream.rows * stream.columns > limits.max_pixels:
+        size = f"{stream.columns} x {stream.rows}"
+        raise ReadError("too_large", f"the image is {size} pixels, and {limits.max_pixels} in all are allowed; raise max_pixels")
+    return stream
+
+
+def _decoded(data: bytes, stream: Codestream) -> NDArray[np.float32]:
+    values = decode(data, stream, photometric="YBR_FULL")
+    values = luma(values) if values.ndim == 3 else values
+    if not 8 < stream.precision < 16:
+        return to_unit(values)
+    return np.asarray(values / np.float32((1 << stream.precision) - 1), np.float32)  # such a depth was set on purpose
 
 
 def _open(data: bytes, kind: str) -> Image:
@@ -125,10 +164,10 @@ def _page_pixels(image: Image, data: bytes, kind: str, index: int) -> tuple[NDAr
         image.seek(index)
     elif (pictures := getattr(image, "n_frames", 1)) > 1:
         warnings = (f"the {kind} is an animation of {pictures} pictures; only the first is read",)
-    wide = _wide_colour(image, data, kind, index)
+    wide = _wide_colour(image, data, kind)
     if wide is not None:
         pixels = to_unit(wide)
-        orientation = getattr(image, "tag_v2", {}).get(_ORIENTATION, 1) if kind == "TIFF" else _exif_orientation(image)
+        orientation = _exif_orientation(image)
     else:
         image.load()
         pixels = _grey(image)
@@ -155,15 +194,15 @@ def _grey(image: Image) -> NDArray[np.float32]:
     return to_unit(np.asarray(image))
 
 
-def _wide_colour(image: Image, data: bytes, kind: str, index: int) -> NDArray[np.uint32] | None:
-    """Return the luma of 16-bit colour, or None for anything else: Pillow keeps the upper 8 bits only, nothing of a 12-bit film."""
+def _wide_colour(image: Image, data: bytes, kind: str) -> NDArray[np.uint32] | None:
+    """Return the luma of 16-bit colour in PNG, or None for anything else: Pillow keeps the upper 8 bits only, nothing of a 12-bit film."""
     arguments = image.tile[0][3] if image.tile else None  # type: ignore[attr-defined]
     raw_mode = str(arguments[0] if isinstance(arguments, tuple) else arguments)
-    if kind not in ("PNG", "TIFF") or image.mode not in ("RGB", "RGBA", "RGBX", "LA") or ";16" not in raw_mode:
+    if kind != "PNG" or image.mode not in ("RGB", "RGBA", "RGBX", "LA") or ";16" not in raw_mode:
         return None
     import imagecodecs
 
-    values = np.asarray(imagecodecs.png_decode(data) if kind == "PNG" else imagecodecs.tiff_decode(data, index=index))
+    values = np.asarray(imagecodecs.png_decode(data))
     if values.ndim != 3 or values.dtype != np.uint16 or values.shape[:2] != image.size[::-1]:
         return None
     grey = values[..., 0].astype(np.uint32) if image.mode == "LA" else luma(values)
@@ -207,4 +246,6 @@ def _explained(error: Exception, data: bytes, kind: str) -> ReadError:
     cut = cut or (kind == "BMP" and len(data) < int.from_bytes(data[2:6], "little"))
     if cut:
         return ReadError("truncated", f"the {kind} ends after {len(data)} bytes, before its image does ({said}); copy or export it again")
+    if "unknown pixel mode" in said or "unsupported" in said.lower():
+        return ReadError("unsupported", f"a {kind} of this kind is not read ({said}); save it as PNG with 8 or 16 bits")
     return ReadError("corrupt", f"the {kind} cannot be decoded ({said}); export it again")

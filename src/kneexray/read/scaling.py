@@ -30,8 +30,9 @@ def to_unit(values: NDArray[Any]) -> NDArray[np.float32]:
     """Return (H, W) ``values`` of an image format without declared depth as float32 in [0, 1].
 
     8-bit integers are divided by 255, wider ones by the full scale of :func:`depth_for`. Floats in [0, 1] stay as they are,
-    other non-negative ones are taken for integers. Negative values occur only where the scale is arbitrary: those images
-    are stretched from their minimum to their maximum. NaN and infinity become the minimum.
+    other non-negative ones are taken for integers. Signed integers below zero lie in the smallest depth around zero that holds
+    them, as in DICOM. Negative floats occur only where the scale is arbitrary: those images are stretched from their minimum to
+    their maximum. NaN and infinity become the minimum.
     """
     if values.dtype == np.uint8:
         return _divided(values, 255)
@@ -40,6 +41,9 @@ def to_unit(values: NDArray[Any]) -> NDArray[np.float32]:
         if not finite.all():
             values = np.where(finite, values, values[finite].min() if finite.any() else 0)
     low, high = float(values.min()), float(values.max())
+    if low < 0 and values.dtype.kind == "i":
+        half = 1 << depth_for(2 * max(high, -low - 1) + 1) - 1
+        return np.asarray((values.astype(np.float64) + half) / (2 * half - 1), np.float32)
     if low < 0:
         return np.asarray((values.astype(np.float64) - low) / max(high - low, 1e-30), np.float32)
     if values.dtype.kind == "f" and high <= 1:
