@@ -13,14 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from kneexray import priors
 from kneexray.cli.app import app
 from kneexray.errors import DataError
 from kneexray.evaluation.repeatability import SHARE, crops, differences, repeated, spread_of
 from kneexray.geometry import CONDYLES
 from kneexray.inference.bundle import read_card, shipped
 from kneexray.predict import Predictor
-from kneexray.priors import REPEATABILITY, History, Visits, expected_grade, noise_of
+from kneexray.priors import OTHER_PERSON, REPEATABILITY, History, Visits, expected_grade, noise_of
 from kneexray.read import find_sources
 from kneexray.roi import whole_knee
 from kneexray.types import DicomContext, FilmResult, Knee, Measurement, Prediction, Radiograph, Side
@@ -38,9 +37,12 @@ def seen(
     grade: int = 1,
     width: float = 0.05,
     mm: bool = False,
+    name: str = "",
+    born: str = "",
 ) -> FilmResult:
     """What was said of one knee on a DICOM film."""
     named = {"PatientID": patient.encode(), "IssuerOfPatientID": issuer.encode(), "StudyDate": day.encode()}
+    named |= {"PatientName": name.encode(), "PatientBirthDate": born.encode()}
     spacing = (0.2, 0.2) if mm else None
     film = Radiograph(np.zeros((200, 200), np.float32), source, pixel_spacing=spacing, dicom=DicomContext(named))
     lengths = (Measurement("jsw_medial", width * (CONDYLES * 200 * 0.2 if mm else 1), "mm" if mm else "1"),)
@@ -92,6 +94,26 @@ def test_the_last_earlier_film_counts():
     earlier = result.predictions[0].earlier
     assert earlier is not None
     assert earlier.argmax() == 2
+
+
+OTHER = "same patient ID, but another name, birth date or sex"
+
+
+def test_films_of_one_id_and_two_persons_are_not_compared_and_said_to_be_so():
+    now = seen("b.dcm", day="20210101", name="Meier^Anna", born="19500101")
+    result, history = compare(now, seen("a.dcm", name="Schmidt^Otto", born="19500101"))
+    assert history.counts == {OTHER: 1}
+    assert all(p.change is None and OTHER_PERSON in [str(w) for w in p.warnings] for p in result.predictions)
+    assert compare(now, seen("a.dcm", name="Meier^Anna", born="19610101"))[1].counts == {OTHER: 1}
+    assert compare(now, seen("a.dcm", name="MEIER^ANNA^^Dr"))[1].counts == {"compared": 1}
+
+
+def test_placeholders_are_no_patient():
+    for patient in ("ANON", "anonymous", "0", "UNKNOWN", "XXXX"):
+        result, history = compare(seen("b.dcm", day="20210101", patient=patient), seen("a.dcm", patient=patient))
+        assert history.counts == {"the patient ID is a placeholder, which names nobody": 1}
+        assert all(p.change is None for p in result.predictions)
+    assert compare(seen("b.dcm", day="20210101", issuer="UNKNOWN"), seen("a.dcm"))[1].counts == {"compared": 1}
 
 
 @pytest.mark.parametrize(
@@ -213,18 +235,3 @@ def test_whole_knee_is_graded_as_the_side_of_the_table(shared_data: Path, tmp_pa
     (film,) = source.read().radiographs
     assert source.name == str(path)
     assert whole_knee(film).mirrored
-
-
-def test_placeholders_name_nobody():
-    for patient in ("ANON", "anonymous", "0", "000", "UNKNOWN", "XXXX", "NA", "", "Anonymized01", "9999"):
-        assert priors.names_nobody(patient), patient
-    for patient in ("P-00123", "12", "AB1", "20240501"):
-        assert not priors.names_nobody(patient), patient
-
-
-def test_another_name_or_birth_date_is_another_person():
-    person = priors.Person("doejane", "19600101", "F")
-    assert person.may_be(priors.Person("doejane", "", ""))
-    assert person.may_be(priors.Person("", "19600101", "O"))
-    for other in (priors.Person("roejane", "19600101", "F"), priors.Person("doejane", "19610101", "F"), priors.Person("", "", "M")):
-        assert not person.may_be(other)

@@ -1,14 +1,14 @@
 """Two visits: what changed in a knee since an earlier film of it, and whether that is more than repeating the film would give.
 
-Which films belong together says the DICOM header (PatientID with its issuer, StudyDate) or, for ordinary images, a table. These names
-and dates stay in memory: reports get the days between two films.
+Which films belong together says the DICOM header (PatientID with its issuer, StudyDate) or, for ordinary images, a table. Films are not
+compared where their headers' names, birth dates or sexes differ, nor where the ID is a placeholder (``ANON``, ``0``). These names and
+dates stay in memory: reports get the days between two films.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,46 +20,29 @@ import numpy as np
 
 from kneexray import geometry
 from kneexray.errors import DataError
+from kneexray.identity import Person, is_placeholder, text_of
 from kneexray.inference.bundle import sha256_of
 from kneexray.measure import joint_space
 from kneexray.predict import Predictor, Readable
+from kneexray.roi.sides import with_table_side
 from kneexray.tables import read_table, side_of
 from kneexray.types import Change, FilmResult, Knee, Measurement, Prediction, Radiograph, Side, Study
 
 REQUIRED = ("path", "patient_id", "date")
 REPEATABILITY = "repeatability.json"
 """Beside a network, made by :mod:`kneexray.evaluation.repeatability`: how much its answers differ between two films of one knee."""
-
-
-_NOBODY = re.compile(
-    r"0+|1|9+|1234\d*|x+|"
-    r"(anon|anonym|anonymous|anonymi[sz]ed|deid\w*|unknown|unk|none|null|na|nan|test|demo|patient|id|noid|dummy)\d{0,2}"
-)
+OTHER_PERSON = "an earlier film of the same patient ID was given, and its name, birth date or sex differ: it was not compared"
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Of whom a film is and when it was taken. ``patient`` is (issuer, id); ``side`` helps where the film does not state it."""
+    """Of whom a film is and when it was taken. ``patient`` is (issuer, id), or None where that names nobody; ``side`` helps where the film
+    does not state it."""
 
-    patient: tuple[str, str]
+    patient: tuple[str, str] | None
     day: date
     side: Side | None = None
-    person: Person = field(default_factory=lambda: Person())
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """What else tells one patient from another: name, birth date and sex, empty where not known or hidden."""
-
-    name: str = ""
-    born: str = ""
-    sex: str = ""
-
-    def may_be(self, other: Person) -> bool:
-        """Say whether nothing that both know differs."""
-        sexes = [sex if sex in ("M", "F") else "" for sex in (self.sex, other.sex)]
-        pairs = ((self.name, other.name), (self.born, other.born), sexes)
-        return all(not a or not b or a == b for a, b in pairs)
+    person: Person = field(default_factory=Person)
 
 
 class Visits:
@@ -84,20 +67,18 @@ class Visits:
     def of(self, radiograph: Radiograph) -> Visit | None:
         """Return whose film it is and when it was taken; None where nothing says so."""
         if row := self._rows.get(os.path.realpath(radiograph.source)):
-            return row
-        if radiograph.dicom is None:
+            return replace(row, person=Person.of(radiograph.dicom))
+        context = radiograph.dicom
+        if context is None:
             return None
-        issuer, patient, day, name, born, sex = (
-            radiograph.dicom.attributes.get(keyword, b"").decode("latin-1").strip(" \0")
-            for keyword in ("IssuerOfPatientID", "PatientID", "StudyDate", "PatientName", "PatientBirthDate", "PatientSex")
-        )
-        when = _day(day)
-        if when is None or names_nobody(patient):
+        issuer, patient, day = (text_of(context, keyword) for keyword in ("IssuerOfPatientID", "PatientID", "StudyDate"))
+        if not patient or (when := _day(day)) is None:
             return None
-        return Visit((issuer, patient), when, person=Person(_plain_name(name), born, sex.upper()))
+        who = None if is_placeholder(patient) else ("" if is_placeholder(issuer) else issuer, patient)
+        return Visit(who, when, person=Person.of(context))
 
     def told(self, sources: Iterable[Readable]) -> Iterator[Readable]:
-        """Yield ``sources`` with the sides that the table knows, for films that do not state theirs."""
+        """Yield ``sources`` with the sides that the table knows (:func:`kneexray.roi.sides.with_table_side`)."""
         for source in sources:
             row = self._rows.get(os.path.realpath(source.name))
             yield _Told(source, row.side) if row and row.side else source
@@ -113,9 +94,7 @@ class _Told:
         return self.source.name
 
     def read(self) -> Study:
-        study = self.source.read()
-        films = tuple(film if film.laterality else replace(film, laterality=self.side) for film in study.radiographs)
-        return replace(study, radiographs=films)
+        return with_table_side(self.source.read(), self.side)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,9 +102,9 @@ class _Film:
     """What was said of a knee at a visit, without its pixels."""
 
     day: date
+    person: Person
     probabilities: Mapping[tuple[str, str], np.ndarray]  # by task and model
     lengths: Mapping[str, Measurement]
-    person: Person
 
 
 class History:
@@ -142,13 +121,9 @@ class History:
         """Remember what was said of the knees of a film."""
         for knee, predictions in result.by_knee().items():
             visit = self._visits.of(knee.radiograph)
-            if visit and knee.side:
-                film = _Film(
-                    visit.day,
-                    {(p.task, p.model_id): p.probabilities for p in predictions},
-                    {m.name: m for m in knee.measurements},
-                    visit.person,
-                )
+            if visit and visit.patient and knee.side:
+                probabilities = {(p.task, p.model_id): p.probabilities for p in predictions}
+                film = _Film(visit.day, visit.person, probabilities, {m.name: m for m in knee.measurements})
                 self._films.setdefault((visit.patient, knee.side), []).append(film)
 
     def compared(self, result: FilmResult) -> FilmResult:
@@ -165,11 +140,15 @@ class History:
         if knee.side is None:
             self.counts["the side is not known"] += 1
             return predictions
-        known = [film for film in self._films.get((visit.patient, knee.side), ()) if film.day < visit.day]
-        earlier = [film for film in known if film.person.may_be(visit.person)]
-        if known and not earlier:
-            self.counts["the earlier film has this ID, but another name, birth date or sex"] += 1
+        if visit.patient is None:
+            self.counts["the patient ID is a placeholder, which names nobody"] += 1
             return predictions
+        earlier = [film for film in self._films.get((visit.patient, knee.side), ()) if film.day < visit.day]
+        others = [film for film in earlier if not film.person.may_be(visit.person)]
+        earlier = [film for film in earlier if film not in others]
+        if others and not earlier:
+            self.counts["same patient ID, but another name, birth date or sex"] += 1
+            return [replace(p, warnings=(*p.warnings, OTHER_PERSON)) for p in predictions]
         if not earlier:
             self.counts["no earlier film"] += 1
             return predictions
@@ -196,18 +175,6 @@ class History:
         if noise is not None and length.unit == "mm" and spacing:
             noise *= geometry.CONDYLES * (knee.box[2] - knee.box[0]) * spacing[1]  # it is known in widths of the condyles
         return replace(length, change=Change(days, before.value, length.value, noise))
-
-
-def names_nobody(patient: str) -> bool:
-    """Say whether a Patient ID is a placeholder that de-identified files share: ANON, UNKNOWN, 0, XXX, and the like."""
-    plain = re.sub(r"[^a-z0-9]", "", patient.lower())
-    return not plain or bool(_NOBODY.fullmatch(plain))
-
-
-def _plain_name(name: str) -> str:
-    """Return a person's name for comparison: letters and digits of its first spelling; empty for a placeholder."""
-    plain = re.sub(r"[^\w]", "", name.partition("=")[0].lower())
-    return "" if names_nobody(plain) else plain
 
 
 def expected_grade(probabilities: np.ndarray) -> float:
@@ -249,7 +216,8 @@ def _visit(row: Mapping[str, str], where: str) -> Visit:
         raise DataError(f"{where}: '{row['side']}' is no side. Write L or R, or leave it empty.")
     if not row["patient_id"].strip():
         raise DataError(f"{where}: no patient_id. Any name will do that is the same for all films of a patient.")
-    return Visit(("", row["patient_id"].strip()), day, side)
+    patient = row["patient_id"].strip()
+    return Visit(None if is_placeholder(patient, number=True) else ("", patient), day, side)
 
 
 def _day(text: str) -> date | None:

@@ -39,7 +39,20 @@ def read_table(path: Path) -> list[dict[str, str]]:
 def side_of(text: str | None) -> Side | None:
     """Return the side that a table's cell names: L, R, left, Right knee, and the Osteoarthritis Initiative's 1 (right) and 2 (left)."""
     word = re.sub(r"[^a-z0-9]", "", (text or "").strip().lower().removesuffix(".0"))
-    named = {"1": "R", "2": "L", "l": "L", "r": "R", "left": "L", "right": "R", "lt": "L", "rt": "R", "leftknee": "L", "rightknee": "R"}
+    named = {
+        "1": "R",
+        "2": "L",
+        "1right": "R",
+        "2left": "L",
+        "l": "L",
+        "r": "R",
+        "left": "L",
+        "right": "R",
+        "lt": "L",
+        "rt": "R",
+        "leftknee": "L",
+        "rightknee": "R",
+    }
     return cast("Side | None", named.get(word))
 
 

@@ -68,7 +68,8 @@ class Radiograph:
     films that come as DICOM. ``photograph`` says that a camera took the image, by its EXIF data or its colours. ``orientation`` is what
     the header says of how the film hangs: ``usual`` with the patient's right at its left, or ``mirrored``. ``laterality_source`` names the
     attribute that gave the laterality. Where the pixels were turned or stretched after they were read, ``stored`` (a, b, c, d, e, f) leads
-    from their places back to those of the stored image: (a x + b y + c, d x + e y + f).
+    from their places back to those of the stored image: (a x + b y + c, d x + e y + f). ``views`` are the DICOM attributes that name a
+    view, each with its kind (``frontal``, ``lateral``, ``oblique``, ``skyline``, ``tunnel``).
     """
 
     pixels: NDArray[np.float32]
@@ -85,6 +86,7 @@ class Radiograph:
     orientation: Literal["usual", "mirrored"] | None = None
     laterality_source: str | None = None
     stored: tuple[float, float, float, float, float, float] | None = None
+    views: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def joint(left: float, right: float) -> Joint:
 
 def told(*letters: tuple[str, float], knees: int = 2, laterality: str | None = None) -> list[tuple[str | None, tuple[str, ...]]]:
     """The sides of knees on a film 1000 px wide that bears letters there."""
-    joints = [joint(150, 350), joint(650, 850)] if knees == 2 else [joint(400, 600)]
+    joints = [joint(150, 350), joint(650, 850)] if knees == 2 else [joint(350, 650)]
     radiograph = Radiograph(np.zeros((800, 1000), np.float32), source="x", laterality=laterality)
     return [(one.side, one.warnings) for one in sides_of(joints, radiograph, [marker(*letter) for letter in letters])]
 
@@ -119,7 +119,7 @@ def test_contradictory_or_mirrored_markers_tell_nothing():
 def test_one_knee_has_the_side_of_its_marker_unless_the_film_states_it():
     assert told(("R", 60), knees=1) == [("R", (BY_MARKER,))]
     assert told(("R", 60), knees=1, laterality="R") == [("R", ())]
-    assert told(("R", 60), knees=1, laterality="L") == [("L", (DISAGREES,))]
+    assert told(("R", 60), knees=1, laterality="L") == [(None, (DISAGREES,))]
     assert told(("mirrored", 60), knees=1, laterality="L") == [("L", (MIRRORED,))]
     assert told(knees=1) == [(None, (UNKNOWN,))]
 

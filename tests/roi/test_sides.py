@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import Dataset
 from support.dicoms import dicom, one
 
 from kneexray.geometry import box_under
 from kneexray.predict import Predictor
-from kneexray.read import read_bytes
+from kneexray.read import read_bytes, read_file
+from kneexray.read.views import kind_of_view
 from kneexray.roi import find_knees, sides
 from kneexray.roi.localiser import Joint
 from kneexray.roi.markers import Marker
-from kneexray.roi.views import kind_of_view
 from kneexray.synthetic import draw_knee
-from kneexray.types import Knee, Radiograph
+from kneexray.types import Knee, Radiograph, Study
+
+
+def coded(value: str, meaning: str) -> Dataset:
+    code = Dataset()
+    code.CodeValue, code.CodeMeaning, code.CodingSchemeDesignator = value, meaning, "SCT"
+    return code
+
 
 FILM = Radiograph(np.zeros((100, 200), np.float32), "film.png")
 
@@ -132,3 +141,70 @@ def test_the_json_says_who_told_the_side():
     assert knee.side_sources == ()
     (found,) = find_knees(one(film_of(draw_knee(2, size=160), Laterality="R")), mode="whole").knees
     assert [(s.source, s.said, s.used) for s in found.side_sources] == [("Laterality", "R", True)]
+
+
+def test_a_table_completes_a_header_and_does_not_overrule_it():
+    def told(laterality: str | None, table: str) -> tuple[str | None, str | None]:
+        study = sides.with_table_side(Study("x", (replace(FILM, laterality=laterality, laterality_source=None),)), table)  # type: ignore[arg-type]
+        (found,) = sides.sides_of([joint(100)], study.radiographs[0], [])
+        return found.side, next(iter(found.warnings), None)
+
+    assert told(None, "R") == ("R", None)
+    assert told("B", "L") == ("L", None)
+    assert told("L", "L") == ("L", None)
+    assert told("L", "R") == (None, sides.TABLE_CONTRADICTS)
+
+
+def test_a_crop_whose_sources_contradict_each_other_is_warned_of():
+    film = one(film_of(draw_knee(2, size=160), ImageLaterality="L", Laterality="R"))
+    (knee,) = find_knees(film, mode="whole").knees
+    assert knee.side is None
+    assert sides.HEADER_CONTRADICTORY in [str(warning) for warning in knee.warnings]
+
+
+def test_two_knees_on_a_film_of_one_side_are_warned_of():
+    told = sides.sides_of(PAIR, replace(FILM, laterality="R"), [])
+    assert [t.side for t in told] == ["R", "L"]
+    assert all(sides.ONE_NAMED in t.warnings for t in told)
+
+
+def test_a_marker_names_no_lone_knee_that_has_others_beside_it_or_room_for_them():
+    large = Joint(box=(60, 20, 130, 90), score=0.9, tilt=0.0, kind="ap", rightness=0.5)
+    assert sides.sides_of([large], FILM, [marker(90, "R")])[0].side == "R"
+    assert sides.sides_of([large], FILM, [marker(90, "R")], crowd=True)[0].side is None
+    assert sides.sides_of([joint(100)], replace(FILM, pixels=np.zeros((100, 400), np.float32)), [marker(90, "R")])[0].side is None
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"ViewPosition": "AP", "SeriesDescription": "Knee LAT left"},
+        {"SeriesDescription": "Knee sunrise"},
+        {"ViewPosition": "SKYLINE"},
+        {"ViewCodeSequence": [coded("399173006", "left lateral")]},
+        {"ViewPosition": "AP", "ViewCodeSequence": [coded("399067008", "")]},
+        {"ViewCodeSequence": [coded("R-10236", "?")]},
+    ],
+)
+def test_any_part_of_a_header_that_names_another_view_refuses_the_film(attributes: dict[str, object]):
+    (rejection,) = find_knees(one(film_of(draw_knee(1, size=160), **attributes))).rejections
+    assert rejection.reason == "not_ap"
+    assert next(reversed(attributes)) in rejection.detail
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"SeriesDescription": "Knee AP and lateral"},
+        {"SeriesDescription": "bilateral standing"},
+        {"ViewCodeSequence": [coded("399348003", "AP")]},
+    ],
+)
+def test_frontal_films_are_graded_whatever_else_their_study_holds(attributes: dict[str, object]):
+    assert find_knees(one(film_of(draw_knee(1, size=160), **attributes))).knees
+
+
+def test_a_real_lateral_film_is_refused_by_its_header_and_by_its_picture(shared_data: Path):
+    film = read_file(shared_data / "dicom" / "knee-7.dcm").radiographs[0]
+    assert [r.reason for r in find_knees(film).rejections] == ["not_ap"]
+    assert not find_knees(replace(film, view_position=None, views=())).knees

@@ -7,7 +7,7 @@ import io
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
@@ -19,6 +19,7 @@ from kneexray.read.names import is_hidden, is_image_name, is_passed_over
 from kneexray.read.reader import load_file
 from kneexray.read.sniff import ARCHIVES, SNIFF_BYTES, sniff
 from kneexray.read.source import failing
+from kneexray.roi.sides import with_table_side
 from kneexray.tables import SPELLINGS, SUFFIXES, file_below, side_of
 from kneexray.types import Side, Study
 
@@ -52,10 +53,7 @@ class Named:
 
     def read(self) -> Study:
         """Return the study, its radiographs' laterality that of the table where it tells one."""
-        study = self.source.read()
-        if self.side is None:
-            return study
-        return replace(study, radiographs=tuple(replace(r, laterality=self.side) for r in study.radiographs))
+        return with_table_side(self.source.read(), self.side)
 
 
 def list_films(source: str) -> Iterator[Film]:

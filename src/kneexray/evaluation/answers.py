@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +16,10 @@ from kneexray.predict import Predictor
 from kneexray.read import read_file
 from kneexray.render.heatmap import crop_for_display
 from kneexray.render.knee_pictures import SIZE, knee_jpeg, overlay_png
+from kneexray.roi.sides import with_table_side
+from kneexray.tables import side_of
 from kneexray.tasks import get_task
-from kneexray.types import FilmResult, Prediction, Side, Study
+from kneexray.types import FilmResult, Prediction, Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,8 @@ class Labelled:
         return get_task(self.example.task).labels.index(self.example.label)
 
     def read(self) -> Study:
-        """Return the file's study, its radiographs' laterality set from the manifest where that knows it."""
-        study = read_file(self.path, source=self.example.path)
-        if self.example.side not in ("L", "R"):
-            return study
-        side = cast("Side", self.example.side)
-        return replace(study, radiographs=tuple(replace(r, laterality=side) for r in study.radiographs))
+        """Return the file's study, with the side that the manifest knows."""
+        return with_table_side(read_file(self.path, source=self.example.path), side_of(self.example.side))
 
 
 def labelled(manifest: Manifest, split: str) -> list[Labelled]:

@@ -9,6 +9,7 @@ from kneexray.read.dicom_frames import Frame, PixelFormat, frames, pixel_format
 from kneexray.read.dicom_header import Header, Parsed, parse
 from kneexray.read.limits import Limits
 from kneexray.read.upright import upright
+from kneexray.read.views import views_of
 from kneexray.types import DicomContext, Radiograph, Rejection, Study
 
 Warnings = tuple[str, ...]
@@ -87,9 +88,10 @@ def _radiograph(
     side, side_source = laterality(header)
     hung = orientation(header)
     pixels, spacing, stored, odd_shape = upright(pixels, spacing, aspect=aspect(header, spacing), quarters=hung.quarters if hung else 0)
-    view = view_position(header)
+    view, views = view_position(header), views_of(header)
     if hung is not None and hung.plane != "frontal":
         view = f"PatientOrientation {hung.plane}"
+        views = (("PatientOrientation", "lateral" if hung.plane == "sagittal" else "skyline"), *views)
     frontal = hung if hung is not None and hung.plane == "frontal" else None
     return Radiograph(
         pixels=pixels,
@@ -101,6 +103,7 @@ def _radiograph(
         orientation=None if frontal is None else "mirrored" if frontal.mirrored else "usual",
         stored=stored,
         view_position=view,
+        views=views,
         sop_instance_uid=header.text("SOPInstanceUID") or None,
         frame=index,
         warnings=(*warnings, *odd_display, *odd_spacing, *odd_shape),

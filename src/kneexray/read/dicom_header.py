@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 WANTED = (
     *("SOPClassUID", "SOPInstanceUID", "Modality", "ManufacturerModelName", "PresentationIntentType"),
     *("AnatomicRegionSequence", "ViewPosition", "ViewCodeSequence", "PatientOrientation", "PixelAspectRatio"),
+    *("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription"),
     *("Laterality", "ImageLaterality", "FrameLaterality", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from kneexray.geometry import resample
 from kneexray.roi.gate import MINIMUM_PIXELS, Verdict, judge
 from kneexray.roi.localiser import Joint, find_joints
-from kneexray.roi.markers import find_markers
+from kneexray.roi.markers import Marker, find_markers
 from kneexray.roi.quality import NOISE_WARNING, NOISY, noise, noise_objection, objection
-from kneexray.roi.sides import Told, is_mirrored, sides_of, stated
+from kneexray.roi.search import SURE_IN_PART, Looked, look, surroundings
+from kneexray.roi.sides import Told, contradiction, is_mirrored, sides_of, stated
 from kneexray.roi.views import view_objection
 from kneexray.types import Knee, Radiograph, Rejection, Side
 
@@ -52,13 +54,14 @@ def find_knees(radiograph: Radiograph, *, mode: Mode = "auto") -> Found:
         return _refused(radiograph, "blank", "the image holds (almost) one grey value only; check the export or the exposure")
     if radiograph.photograph and mode == "auto":
         return _refused(radiograph, "photograph", "a camera took this image; give the file of the X-ray system, or ask for --roi whole")
-    if (why := view_objection(radiograph.view_position)) is not None:
-        return _refused(radiograph, *why)
+    if (why := view_objection(radiograph)) is not None:
+        but = "; the picture looks frontal, and one of the two is wrong" if _looks_frontal(radiograph) else ""
+        return _refused(radiograph, why[0], why[1] + but)
     verdict = judge(radiograph.pixels)
     if mode == "whole" or (verdict.is_crop and verdict.likeness >= CERTAIN):
         return _crop(radiograph, verdict, mode)
-    joints = find_joints(radiograph.pixels)
-    return _knees(radiograph, joints) if joints else _none(radiograph)
+    looked = look(radiograph.pixels)
+    return _knees(radiograph, looked) if looked.joints else _none(radiograph, looked.doubtful)
 
 
 def whole_knee(radiograph: Radiograph, *, side: str | None = None, verdict: Verdict | None = None) -> Knee:
@@ -75,6 +78,8 @@ def whole_knee(radiograph: Radiograph, *, side: str | None = None, verdict: Verd
     longer = max(height, width)
     x0, y0 = (width - longer) / 2, (height - longer) / 2
     known = _side(side) or _side(radiograph.laterality)
+    if not side and (contradictory := contradiction(radiograph)) is not None:
+        warnings = (*warnings, contradictory)
     return Knee(
         radiograph=radiograph,
         box=(x0, y0, x0 + longer, y0 + longer),
@@ -98,36 +103,61 @@ def _noise_warnings(level: float) -> tuple[str, ...]:
     return (NOISE_WARNING,) if level > NOISY else ()
 
 
-def _knees(radiograph: Radiograph, joints: list[Joint]) -> Found:
-    """Return the knees of a film whose ``joints`` were found, from its left to its right."""
+def _knees(radiograph: Radiograph, looked: Looked) -> Found:
+    """Return the knees of a film whose joints were found, from its left to its right; one that was seen, but not surely, is refused."""
+    joints = list(looked.joints)
     frontal = [joint for joint in joints if joint.kind != "lateral"]
     if len(frontal) > MOST_KNEES:
         return _refused(radiograph, "several_views", f"{len(frontal)} knees were found on the film; give one exposure a file")
+    pair = sorted([*frontal, *looked.doubtful], key=lambda joint: joint.box[0])
+    pair = pair if len(frontal) == 1 and len(pair) == MOST_KNEES else frontal
     warnings: tuple[str, ...] = ()
     if _is_inverted(radiograph.pixels, joints):
         radiograph, warnings = replace(radiograph, pixels=1 - radiograph.pixels), (INVERTED,)
     knees, rejections = [], []
-    sides = iter(sides_of(frontal, radiograph, find_markers(radiograph.pixels) if frontal else ()))
+    told_of = dict(zip(pair, sides_of(pair, radiograph, _markers(radiograph.pixels, pair), crowd=bool(looked.doubtful)), strict=True))
     for joint in joints:
-        told = next(sides) if joint.kind != "lateral" else Told(None)
+        told = told_of.get(joint, Told(None))
         level = noise(radiograph.pixels, joint.box)
         why = objection(radiograph.pixels, joint) or noise_objection(level)
         if why is not None:
             reason = "several_views" if why[0] == "not_ap" and frontal else why[0]
+            if reason == "not_ap" and any(kind == "frontal" for _, kind in radiograph.views):
+                why = (reason, f"{why[1]}; its header calls this one so ({radiograph.view_position}), and one of the two is wrong")
             where = f"{_place(joint, radiograph)}: " if len(joints) > 1 else ""
             rejections.append(_rejection(radiograph, reason, where + why[1]))
             continue
         found = (*warnings, *told.warnings, *_noise_warnings(level))
         knees.append(Knee(radiograph, joint.box, told.side, told.mirrored, joint.score, found, side_sources=told.sources))
-    return Found(tuple(knees), tuple(rejections))
+    return Found(tuple(knees), (*rejections, *_seen_only(radiograph, looked.doubtful)))
 
 
-def _none(radiograph: Radiograph) -> Found:
-    """Return the refusal of a film without a joint: lying wrong, where a joint shows once it is turned."""
+def _seen_only(radiograph: Radiograph, joints: Sequence[Joint]) -> tuple[Rejection, ...]:
+    """Return the refusal of each of ``joints`` that was seen, and of which the localiser is not sure."""
+    why = "a knee was seen, and it is not certain that it is a native knee in AP view; cut it out and ask for --roi whole if it is"
+    return tuple(_rejection(radiograph, "not_graded", f"{_place(joint, radiograph)}: {why}") for joint in joints)
+
+
+def _markers(pixels: NDArray[np.float32], joints: Sequence[Joint]) -> list[Marker]:
+    """Return the side markers on the film of ``joints``: of an image that shows more than the film, only those around the knees."""
+    if not joints:
+        return []
+    part = surroundings(pixels, joints)
+    if part is None:
+        return find_markers(pixels)
+    x0, y0, x1, y1 = map(int, part)
+    found = find_markers(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
+    return [replace(m, box=(m.box[0] + x0, m.box[1] + y0, m.box[2] + x0, m.box[3] + y0)) for m in found]
+
+
+def _none(radiograph: Radiograph, seen: Sequence[Joint]) -> Found:
+    """Return the refusal of a film without a sure joint: lying wrong, where a joint shows once it is turned; else what was ``seen``."""
     for quarters, remedy in ((2, "180 degrees"), (1, "90 degrees counter-clockwise"), (3, "90 degrees clockwise")):
         found = find_joints(np.ascontiguousarray(np.rot90(radiograph.pixels, quarters)))
         if any(joint.kind == "ap" and joint.score >= TURNED_SCORE for joint in found):
             return _refused(radiograph, "rotated", f"the film lies wrong: turn it by {remedy}")
+    if seen:
+        return Found(rejections=_seen_only(radiograph, seen))
     return _refused(radiograph, "not_a_knee", "no knee in AP view was found on the image; if it is the crop of one, ask for --roi whole")
 
 
@@ -141,6 +171,13 @@ def _place(joint: Joint, radiograph: Radiograph) -> str:
     """Return in words where on the film a joint is."""
     share = (joint.box[0] + joint.box[2]) / 2 / radiograph.pixels.shape[1]
     return "the knee at the film's left" if share < 0.5 else "the knee at the film's right"
+
+
+def _looks_frontal(radiograph: Radiograph) -> bool:
+    """Say whether a picture alone would be taken for a frontal view, with some room to spare."""
+    if judge(radiograph.pixels).likeness >= CERTAIN:
+        return True
+    return any(joint.kind == "ap" and joint.score >= SURE_IN_PART for joint in look(radiograph.pixels).joints)
 
 
 def _side(text: str | None) -> Side | None:

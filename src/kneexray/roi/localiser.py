@@ -58,17 +58,36 @@ class Joint:
 
 
 def find_joints(pixels: NDArray[np.float32], *, network: Path = NETWORK) -> list[Joint]:
-    """Return the joints on a film (H, W) in [0, 1], from its left to its right."""
+    """Return the joints on a film (H, W) in [0, 1], from its left to its right, as one look at the whole film shows them.
+
+    :func:`kneexray.roi.search.look` looks closer where knees are small.
+    """
+    first = first_look(pixels, [whole(pixels)], network=network)
+    second = second_look(pixels, first[:MOST], network=network)
+    return sorted(distinct([joint for joint in second if joint is not None and joint.score >= SCORE]), key=lambda joint: joint.box[0])
+
+
+def first_look(pixels: NDArray[np.float32], windows: Sequence[Box], *, network: Path = NETWORK) -> list[Joint]:
+    """Return what may be a joint in any of the square ``windows`` of a film (H, W), the surest first."""
+    maps = _run([view(pixels, window) for window in windows], network)
+    return distinct([joint for m, window in zip(maps, windows, strict=True) for joint in decode(m, window, least=FIRST_SCORE)])
+
+
+def second_look(pixels: NDArray[np.float32], joints: Sequence[Joint], *, network: Path = NETWORK) -> list[Joint | None]:
+    """Return what stands in the middle of the part of a film (H, W) around each of ``joints``, with a score of at least
+    :data:`FIRST_SCORE`; None where that is nothing."""
+    if not joints:
+        return []
+    windows = [around(joint.box, CLOSE_UP) for joint in joints]
+    maps = _run([view(pixels, window) for window in windows], network)
+    return [_central(decode(m, window, least=FIRST_SCORE), window) for m, window in zip(maps, windows, strict=True)]
+
+
+def whole(pixels: NDArray[np.float32]) -> Box:
+    """Return the square about a film (H, W)."""
     height, width = pixels.shape
     longer = max(height, width)
-    whole = ((width - longer) / 2, (height - longer) / 2, (width + longer) / 2, (height + longer) / 2)
-    first = distinct(decode(_run([view(pixels, whole)], network)[0], whole, least=FIRST_SCORE))[:MOST]
-    if not first:
-        return []
-    windows = [around(joint.box, CLOSE_UP) for joint in first]
-    maps = _run([view(pixels, window) for window in windows], network)
-    second = [_central(decode(m, window, least=SCORE), window) for m, window in zip(maps, windows, strict=True)]
-    return sorted(distinct([joint for joint in second if joint is not None]), key=lambda joint: joint.box[0])
+    return ((width - longer) / 2, (height - longer) / 2, (width + longer) / 2, (height + longer) / 2)
 
 
 def around(box: Box, times: float) -> Box:

@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from types import MappingProxyType
 
-from kneexray import predict, roi
+from kneexray import predict, priors, roi
 from kneexray.measure import joint_space
 from kneexray.render.reading import MESSAGES
 from kneexray.render.wording import SIDES, derived, percent, title
@@ -37,6 +37,9 @@ WARNINGS: MappingProxyType[str, str] = MappingProxyType(
         "by_orientation": sides.BY_ORIENTATION,
         "orientation_disagrees": sides.ORIENTATION_DISAGREES,
         "header_contradictory": sides.HEADER_CONTRADICTORY,
+        "table_contradicts": sides.TABLE_CONTRADICTS,
+        "one_side_named": sides.ONE_NAMED,
+        "other_person": priors.OTHER_PERSON,
         "no_map": predict.NO_MAP,
         "no_side_named": predict.NO_SIDE,
         "no_joint_space": joint_space.IMPLAUSIBLE,
