@@ -84,6 +84,19 @@ def test_letters_are_read_on_the_film_and_on_its_inverse(plate: bool, turn: floa
     assert read(pixels) == read(1 - pixels) == [("R", 0.1), ("L", 0.9)]
 
 
+def test_small_letters_on_a_large_film_are_read():
+    small = film(("L", 0.9))
+    large = np.full((1800, 2250), 0.05, np.float32)
+    reduced = Image.fromarray(small[30:130]).resize((round(WIDTH * 0.45), 45), Image.Resampling.BILINEAR)
+    large[100:145, 200 : 200 + reduced.width] = np.asarray(reduced)
+    assert [marker.letter for marker in find_markers(large)] == ["L"]
+
+
+def test_the_small_plate_of_a_real_film_is_read(shared_data: Path):
+    (radiograph,) = read_file(shared_data / "dicom" / "knee-5.dcm").radiographs
+    assert [marker.letter for marker in find_markers(radiograph.pixels)] == ["L"]
+
+
 def test_a_letter_seen_from_behind_is_called_mirrored():
     assert read(film(("R", 0.1), behind=True)) == [("mirrored", 0.1)]
 

@@ -73,7 +73,14 @@ class Candidate:
 
 def find_markers(pixels: NDArray[np.float32], *, least: float = CERTAIN, network: Path = NETWORK) -> list[Marker]:
     """Return the letters of probability ``least`` and more on a film (H, W) in [0, 1], from its left to its right."""
-    found = candidates(pixels)
+    times = max(1, round(max(pixels.shape) / SIDE))
+    found = _read(pixels, times, least, network)
+    return found if found or times == 1 else _read(pixels, 1, least, network)  # small plates are lost on the smaller film
+
+
+def _read(pixels: NDArray[np.float32], times: int, least: float, network: Path) -> list[Marker]:
+    """Return the letters on a film made smaller ``times``."""
+    found = candidates(pixels, times=times)
     if not found:
         return []
     patches = np.stack([candidate.patch for candidate in found])[:, None]
@@ -87,9 +94,12 @@ def find_markers(pixels: NDArray[np.float32], *, least: float = CERTAIN, network
     return sorted(_distinct(markers), key=lambda marker: marker.x)
 
 
-def candidates(pixels: NDArray[np.float32]) -> list[Candidate]:
-    """Return what is brighter or darker than its surroundings on a film (H, W) in [0, 1], of a letter's size and not cut by the edge."""
-    times = max(1, round(max(pixels.shape) / SIDE))
+def candidates(pixels: NDArray[np.float32], *, times: int | None = None) -> list[Candidate]:
+    """Return what is brighter or darker than its surroundings on a film (H, W) in [0, 1], of a letter's size and not cut by the edge.
+
+    The film is made smaller ``times``, by default until its longer side is about :data:`SIDE`.
+    """
+    times = times or max(1, round(max(pixels.shape) / SIDE))
     grey = np.ascontiguousarray(_thinned(pixels, times))
     image = Image.fromarray(grey)
     around = Image.fromarray((grey * 255).astype(np.uint8)).filter(ImageFilter.BoxBlur(WINDOW))
