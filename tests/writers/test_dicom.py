@@ -25,9 +25,10 @@ from kneexray.predict import Predictor
 from kneexray.read import read_bytes
 from kneexray.synthetic import draw_knee
 from kneexray.tasks import MEASUREMENTS, TASKS
-from kneexray.types import REASONS, Change, FilmResult, Knee, Measurement, Prediction, Radiograph, Side, Study
+from kneexray.types import REASONS, Change, DicomContext, FilmResult, Knee, Measurement, Prediction, Radiograph, Side, Study
 from kneexray.writers import FolderWriter, RunFacts
 from kneexray.writers.base import DISCLAIMER
+from kneexray.writers.dicom_object import character_sets_of
 
 FORMATS = ("dicom-sr", "dicom-sc", "dicom-pdf")
 DX, CR = "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1"
@@ -413,7 +414,7 @@ def test_the_command_tells_what_was_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"StudyInstanceUID": None}, "the StudyInstanceUID is missing or breaks the rules"),
+        ({"StudyInstanceUID": None}, "the StudyInstanceUID is missing or holds other than digits"),
         ({"SOPClassUID": "1.2.3.4"}, "the SOP class is private"),
     ],
 )
@@ -442,3 +443,16 @@ def test_the_patient_is_named_in_the_objects_and_nowhere_else(tmp_path: Path, ca
         if path.is_file() and path.suffix != ".dcm":
             assert SECRET.encode() not in path.read_bytes()
             assert PATIENT_ID.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"), [("ISO-IR 100", "ISO_IR 100"), ("iso_ir 100", "ISO_IR 100"), ("ISO IR 192", "ISO_IR 192"), ("UTF-8", "ISO_IR 192")]
+)
+def test_misspelt_character_sets_are_mapped(said: str, meant: str) -> None:
+    assert character_sets_of(DicomContext({"SpecificCharacterSet": said.encode()})) == (meant,)
+
+
+def test_unknown_character_sets_matter_where_they_are_needed() -> None:
+    assert character_sets_of(DicomContext({"SpecificCharacterSet": b"KLINGON", "PatientName": b"Doe"})) == ()
+    assert character_sets_of(DicomContext({"SpecificCharacterSet": b"KLINGON", "PatientName": b"\xe9"})) is None
+    assert character_sets_of(DicomContext({"SpecificCharacterSet": b"\\ISO 2022-IR 87"})) == ("", "ISO 2022 IR 87")

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from kneexray.cli import batch, card, compare, data, demo, evaluate, explain, export, info, predict, recipes, serve, train, tune, workbench
+from kneexray.cli import (
+    _logs,
+    batch,
+    card,
+    compare,
+    data,
+    demo,
+    evaluate,
+    explain,
+    export,
+    info,
+    predict,
+    recipes,
+    serve,
+    train,
+    tune,
+    workbench,
+)
 from kneexray.errors import ConfigError, KneeXRayError
 from kneexray.version import __version__
 
@@ -54,7 +70,7 @@ def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """Options before the command."""
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    _logs.start(verbose=verbose)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
@@ -23,7 +25,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import BaseTag
-from pydicom.uid import UID, ExplicitVRLittleEndian, UID_dictionary
+from pydicom.uid import ExplicitVRLittleEndian, UID_dictionary
 
 from kneexray.files import OutputFile
 from kneexray.read.dicom_attributes import OWN_MODEL as NAME
@@ -64,10 +66,11 @@ class DicomWriter(Writer):
         elif problem := _problem(context):
             self._problems[problem] += 1
         else:
-            for name, dataset in self._objects(result, context, album):
-                with OutputFile(self._folder / f"{film_stem(result.source)}-{name}.dcm") as file:
-                    file.write(_encoded(dataset))
-                    file.finish()
+            with pydicom.config.disable_value_validation():  # UIDs stay as the archive has them, and none gets into a warning
+                for name, dataset in self._objects(result, context, album):
+                    with OutputFile(self._folder / f"{film_stem(result.source)}-{name}.dcm") as file:
+                        file.write(_encoded(dataset))
+                        file.finish()
 
     @abstractmethod
     def _objects(self, result: FilmResult, context: DicomContext, album: Album | None) -> Iterator[tuple[str, Dataset]]:
@@ -88,8 +91,8 @@ class DicomWriter(Writer):
         models = self._run.models or dict.fromkeys(prediction.model_id for prediction in result.predictions)
         now = (self._run.started or datetime.now(UTC)).astimezone()
         dataset = Dataset()
-        if character_sets := text_of(context, "SpecificCharacterSet"):
-            dataset.SpecificCharacterSet = character_sets.split("\\")
+        if character_sets := character_sets_of(context):
+            dataset.SpecificCharacterSet = list(character_sets)
         for keyword in (*_REQUIRED, *_OPTIONAL):
             if keyword in _REQUIRED or keyword in context.attributes:
                 _copy(dataset, context, keyword)
@@ -148,13 +151,44 @@ def _context(result: FilmResult) -> DicomContext | None:
 def _problem(context: DicomContext) -> str | None:
     """Return why nothing can be put beside the film, without quoting it; None where nothing is in the way."""
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
-        if not UID(text_of(context, keyword), pydicom.config.IGNORE).is_valid:
-            return f"the {keyword} is missing or breaks the rules for UIDs (PS3.5 section 9.1), so that nothing can refer to the film"
+        if not _UID_LIKE.fullmatch(text_of(context, keyword)):
+            return (
+                f"the {keyword} is missing or holds other than digits and dots (PS3.5 section 9.1), so that nothing can refer to the film"
+            )
     if UID_dictionary.get(text_of(context, "SOPClassUID"), ("", ""))[1] != "SOP Class":
         return "the SOP class is private, so that nothing can say what it refers to"
-    if any(name not in python_encoding for name in text_of(context, "SpecificCharacterSet").split("\\")):
+    if character_sets_of(context) is None:
         return "the character set is none of the standard's (PS3.3 C.12.1.1.2), so that the patient's name cannot be copied"
     return None
+
+
+def character_sets_of(context: DicomContext) -> tuple[str, ...] | None:
+    """Return the film's character sets as the standard spells them (PS3.3 C.12.1.1.2); None where one is unknown and needed.
+
+    ``ISO-IR 100``, ``iso_ir 192`` and ``UTF-8`` are common. None is needed where everything copied from the film is ASCII.
+    """
+    spelt = [_SPELLINGS.get(_letters(name)) for name in text_of(context, "SpecificCharacterSet").split("\\")]
+    if None not in spelt:
+        return tuple(name for name in spelt if name is not None) if any(spelt) else ()
+    copied = b"".join(context.attributes.get(keyword, b"") for keyword in (*_REQUIRED, *_OPTIONAL))
+    return () if copied.isascii() and b"\x1b" not in copied else None
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.upper() if letter.isalnum())
+
+
+_UID_LIKE = re.compile(r"[0-9][0-9.]{0,127}")
+"""What can be referred to as it stands in archives: leading zeros and more than 64 characters break the rules, and are found."""
+_SPELLINGS: MappingProxyType[str, str] = MappingProxyType(
+    {_letters(name): name for name in python_encoding if not name.startswith("iso8859")}
+    | {"": "", "ISOIR6": "", "ASCII": "", "USASCII": "", "UTF8": "ISO_IR 192", "LATIN1": "ISO_IR 100", "ISO88591": "ISO_IR 100"}
+    | {
+        f"ISO8859{part}": f"ISO_IR {number}"
+        for part, number in ((2, 101), (3, 109), (4, 110), (5, 144), (6, 127), (7, 126), (8, 138), (9, 148))
+    }
+)
+"""Character sets of the standard, by their letters and digits alone."""
 
 
 def _copy(dataset: Dataset, context: DicomContext, keyword: str) -> None:
