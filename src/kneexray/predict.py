@@ -23,7 +23,7 @@ from kneexray.inference.conformal import prediction_set
 from kneexray.inference.preprocess import batch
 from kneexray.inference.session import Session
 from kneexray.measure import joint_space
-from kneexray.read import find_sources
+from kneexray.read.objects import sources_of
 from kneexray.render.heatmap import heatmap_from_cam, on_box
 from kneexray.tasks import Task, expand, get_task
 from kneexray.types import FilmResult, Knee, Prediction, Rejection, Study
@@ -156,9 +156,13 @@ class Predictor:
             for study, mine, refused in zip(studies, answers, rejections, strict=True)
         ]
 
-    def predict(self, paths: Iterable[str | Path], *, jobs: int = 0, batch_size: int = 1) -> Iterator[FilmResult]:
-        """Yield a result for each file of ``paths`` (files, folders, globs, archives), in order: see :meth:`predict_sources`."""
-        return self.predict_sources(find_sources(paths), jobs=jobs, batch_size=batch_size)
+    def predict(self, films: Any, *, jobs: int = 0, batch_size: int = 1) -> Iterator[FilmResult]:
+        """Yield a result for each of ``films``, in order: see :meth:`predict_sources`.
+
+        ``films`` is one of these, or an iterable of them: a path (a file, folder, glob or archive), bytes or a binary file of a film, a
+        Pillow image, a numpy array (H, W) or (H, W, 3) of uint8, uint16 or floats, a pydicom data set. Raises TypeError for anything else.
+        """
+        return self.predict_sources(sources_of(films), jobs=jobs, batch_size=batch_size)
 
     def predict_sources(self, sources: Iterable[Readable], *, jobs: int = 0, batch_size: int = 1) -> Iterator[FilmResult]:
         """Yield a result for each of ``sources``, in order, holding only a few at a time.

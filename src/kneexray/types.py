@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 Side = Literal["L", "R"]
 Box = tuple[float, float, float, float]
 
+OWN = "KneeXRay"
+"""What pictures made by this package carry as their software, so that they are not graded themselves."""
+
 REASONS: MappingProxyType[str, str] = MappingProxyType(
     {
         "not_found": "the file or folder does not exist",

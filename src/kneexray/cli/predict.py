@@ -79,7 +79,8 @@ def grade_into(
     """
     from kneexray import provenance
     from kneexray.predict import Predictor
-    from kneexray.writers import FolderWriter, RunFacts
+    from kneexray.read import find_sources
+    from kneexray.writers import FolderWriter, RunFacts, clear_earlier
 
     started = datetime.now(UTC)
     predictor = Predictor(tasks=tasks, threads=_threads(paths), **options)
@@ -91,10 +92,11 @@ def grade_into(
         models=predictor.model_facts(),
         versions={"kneexray": __version__, **environment["packages"]},
     )
+    clear_earlier(out)
     counts: Counter[str] = Counter()
     with FolderWriter(out, formats=formats, run=facts) as writer:
         try:
-            for result in _progress(compared or predictor.predict(paths, jobs=jobs)):
+            for result in _progress(compared or predictor.predict_sources(find_sources(paths, without=out), jobs=jobs)):
                 writer.add(result)
                 counts["films"] += 1
                 counts["graded"] += len({id(p.knee) for p in result.predictions})

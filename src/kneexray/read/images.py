@@ -24,7 +24,7 @@ from kneexray.read.photograph import is_photograph
 from kneexray.read.scaling import depth_for, luma, to_unit
 from kneexray.read.tiff import check_directories
 from kneexray.read.tiff_wide import needs_care, wide_pages
-from kneexray.types import Radiograph, Rejection, Study
+from kneexray.types import OWN, Radiograph, Rejection, Study
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,6 +65,8 @@ def read_image(data: bytes, kind: str, *, source: str, limits: Limits) -> Study:
         if kind == "JPEG" and (stream := _codestream(data, limits)) is not None:
             return Study(source, (Radiograph(_decoded(data, stream), source),))
         image = _open(data, kind)
+        if kind == "PNG" and image.info.get("Software") == OWN:
+            raise ReadError("unsupported", f"the picture was made by {OWN}; give the film that it was made from")
         pages = _pages(image, limits)
         for page in pages:
             pixels, warnings = _page_pixels(image, data, kind, page)

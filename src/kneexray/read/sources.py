@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kneexray.errors import ReadError
 from kneexray.read.archives import Budget, members
+from kneexray.read.dicomdir import directory_files
 from kneexray.read.limits import DEFAULT_LIMITS, Limits
 from kneexray.read.names import is_hidden, is_image_name, is_passed_over
 from kneexray.read.reader import explain_os_error, load_file
@@ -19,7 +20,9 @@ from kneexray.read.sniff import ARCHIVES, SNIFF_BYTES, sniff
 from kneexray.read.source import Source, failing
 
 
-def find_sources(paths: str | Path | Iterable[str | Path], *, limits: Limits = DEFAULT_LIMITS) -> Iterator[Source]:
+def find_sources(
+    paths: str | Path | Iterable[str | Path], *, limits: Limits = DEFAULT_LIMITS, without: Path | None = None
+) -> Iterator[Source]:
     """Yield a :class:`Source` for each film that ``paths`` name, lazily and in a fixed order; nothing is decoded.
 
     A path is a file, a folder (searched with its sub-folders, by name), an archive (ZIP, TAR, compressed TAR; archives within
@@ -29,10 +32,12 @@ def find_sources(paths: str | Path | Iterable[str | Path], *, limits: Limits = D
     without an image yield a source whose study is a ``not_found`` rejection; a folder that may not be read, one with
     ``no_permission``, and the rest goes on.
 
+    The folder ``without``, where results go, is passed over. A DICOMDIR that is named stands for the files that it lists.
+
     A file reached twice is yielded once. What is remembered for that grows with the folders, links and files named, not with
     the files in folders; beyond it, one folder's names or one archive's table of contents are held at a time.
     """
-    finder = _Finder(limits)
+    finder = _Finder(limits, without)
     for path in [paths] if isinstance(paths, str | Path) else paths:
         yield from finder.named(str(path))
 
@@ -40,9 +45,9 @@ def find_sources(paths: str | Path | Iterable[str | Path], *, limits: Limits = D
 class _Finder:
     """Searches paths, and remembers what was found."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, without: Path | None = None) -> None:
         self._limits = limits
-        self._folders: set[str] = set()  # real paths of folders searched
+        self._folders: set[str] = {os.path.realpath(without)} if without else set()  # real paths of folders searched, or not to be
         self._files: set[str] = set()  # real paths of files that were named or reached through a link
 
     def named(self, path: str) -> Iterator[Source]:
@@ -68,7 +73,11 @@ class _Finder:
             if empty and not searched:
                 yield failing(path, ReadError("not_found", "the folder holds no image; check the path"), self._limits)
         elif self._is_new(real):
-            yield from self._file(path, named=True)
+            listed = directory_files(Path(path)) if Path(path).name.upper() == "DICOMDIR" else []
+            for file in listed:
+                yield from self._existing(str(file))
+            if not listed:
+                yield from self._file(path, named=True)
 
     def _folder(self, path: str, real: str) -> Iterator[Source]:
         """Walk depth-first, by name; links are followed, and each real folder is searched once."""

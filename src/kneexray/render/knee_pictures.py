@@ -8,9 +8,10 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from kneexray.render.heatmap import colours, crop_for_display, heat_levels, indexed_overlay, opacities
-from kneexray.types import Knee
+from kneexray.types import OWN, Knee
 
 SIZE = 224
 """The longer side of a picture of a knee, in pixels."""
@@ -36,7 +37,9 @@ def overlay_png(crop: NDArray[np.uint8], *, heatmap: NDArray[np.float32]) -> byt
     index, palette = indexed_overlay(crop, heatmap)
     image = Image.fromarray(index)
     image.putpalette(palette.tobytes())
-    return _encoded(image, "PNG", compress_level=1)
+    mark = PngInfo()
+    mark.add_text("Software", OWN)
+    return _encoded(image, "PNG", compress_level=1, pnginfo=mark)
 
 
 def knee_jpeg(crop: NDArray[np.uint8]) -> bytes:

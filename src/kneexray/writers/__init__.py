@@ -103,3 +103,12 @@ def _format(name: str) -> Format:
         return WRITERS[name]
     except KeyError:
         raise ConfigError(choices("format", name, WRITERS)) from None
+
+
+def clear_earlier(folder: Path) -> None:
+    """Remove the pictures and DICOM objects that an earlier run left in ``folder``, so that none stays beside the new."""
+    if not (folder / "manifest.json").is_file():
+        return
+    for kind, ending in (("heatmaps", "*.png"), ("dicom", "*.dcm")):
+        for path in (folder / kind).glob(ending):
+            path.unlink(missing_ok=True)
