@@ -19,7 +19,7 @@ from kneexray.geometry import CONDYLES, JOINT_LINE
 from kneexray.measure.joint_space import FOLDER, HEIGHT, IMPLAUSIBLE, NETWORK, WIDTH, joint_space, measure, window
 from kneexray.read import read_file
 from kneexray.render.film import draw_joint, joint_lines
-from kneexray.roi import whole_knee
+from kneexray.roi import find_knees, whole_knee
 from kneexray.tasks import MEASUREMENTS
 from kneexray.types import Change, FilmResult, Knee, Measurement, Prediction, Radiograph
 from kneexray.writers import FolderWriter
@@ -88,6 +88,55 @@ def test_pixels_that_are_not_square(down, across):
 )
 def test_what_is_no_joint_space_is_not_measured(shares):
     assert joint_space(shares.astype(np.float32), pixel=PIXEL) is None
+
+
+def leaving(at: float, *, rise: float, length: int = 8) -> np.ndarray:
+    """A band that turns up (``rise`` < 0) or down at column ``at`` by ``rise`` pixels within ``length`` columns: (HEIGHT, WIDTH)."""
+    rows, x = np.arange(HEIGHT)[:, None], np.arange(WIDTH)
+    outward = np.clip((at - x if at < WIDTH / 2 else x - at) / length, 0, 1)
+    middle = HEIGHT / 2 + rise * outward
+    shares = np.clip(np.minimum(rows + 1, middle + 4) - np.maximum(rows, middle - 4), 0, 1)
+    shares[:, (x < 10) | (x > 214)] = 0
+    return shares.astype(np.float32)
+
+
+@pytest.mark.parametrize("at", [24, 40, 190, 204])
+@pytest.mark.parametrize("rise", [-40.0, -18.0, 18.0, 40.0])
+def test_a_line_that_leaves_the_joint_is_refused(at, rise):
+    """As down the fibula, or up the outer side of a condyle."""
+    assert joint_space(leaving(at, rise=rise), pixel=PIXEL) is None
+    assert joint_space(leaving(at, rise=rise / 10), pixel=PIXEL) is not None
+
+
+def test_a_spike_in_a_compartment_is_refused():
+    shares = band(8, 8)
+    shares[:, 182:188] = np.roll(shares[:, 182:188], 20, axis=0)
+    assert joint_space(shares, pixel=PIXEL) is None
+
+
+def test_a_band_cut_by_the_view_is_refused():
+    shares = np.zeros((HEIGHT, WIDTH), np.float32)
+    shares[HEIGHT // 2 - 2 :] = band(8, 8)[: HEIGHT // 2 + 2]
+    assert joint_space(shares, pixel=PIXEL) is None
+
+
+def test_a_steep_joint_is_refused():
+    assert joint_space(band(8, 8, slope=0.4), pixel=PIXEL) is None
+
+
+def test_a_joint_that_ends_where_bone_lies_on_bone_is_measured():
+    space = joint_space(band(8, 8, first=14, last=140), pixel=PIXEL)
+    assert space is not None
+    assert space.right.value == pytest.approx(0)
+
+
+@pytest.mark.parametrize("name", ["wani/normal/N10.jpg", "mixed-knee-films/stage_1-0.jpg"])
+def test_films_whose_line_left_the_joint(shared_data: Path, name: str):
+    knees = measure(find_knees(read_file(shared_data / name).radiographs[0]).knees)
+    assert len(knees) == 2
+    for knee in knees:
+        assert IMPLAUSIBLE in knee.warnings
+        assert knee.measurements == ()
 
 
 def test_bone_on_bone_is_zero():
