@@ -53,5 +53,11 @@ def write_bundle(name: str, size: int, folder: Path) -> Path:
 
 def write_card(folder: Path, name: str, size: int) -> None:
     """Write the card of the network that lies in ``folder``."""
-    facts = {"model_id": name, "sha256": sha256_of(folder / NETWORK), "class_map": False, "input": InputCard(size=size, zoom=1, shift_y=0)}
-    (folder / CARD).write_text(read_card(shipped("kl")).model_copy(update=facts).model_dump_json())
+    facts = {
+        "model_id": name,
+        "sha256": sha256_of(folder / NETWORK),
+        "class_map": False,
+        "input": InputCard(size=size, zoom=1, shift_y=0),
+    }
+    alone = {"also": (), "lengths": (), "format_version": 1}
+    (folder / CARD).write_text(read_card(shipped("kl")).model_copy(update=facts | alone).model_dump_json())

@@ -51,9 +51,11 @@ def study(pixels: np.ndarray, **facts: object) -> Study:
 def test_the_shipped_bundle_is_whole_and_reproduces_its_golden_outputs(task: str, knees: int):
     bundle = open_bundle(shipped(task))
     with np.load(bundle.folder / GOLDEN) as golden:
-        logits, cam = Session(bundle).run(golden["image"].astype(np.float32) / np.float32(255))
-        np.testing.assert_allclose(logits, golden["logits"], atol=1e-3)
-        np.testing.assert_allclose(cam, golden["cam"], atol=1e-3)
+        given = Session(bundle).answers(golden["image"].astype(np.float32) / np.float32(255))
+        np.testing.assert_allclose(given.logits, golden["logits"], atol=1e-3)
+        np.testing.assert_allclose(given.cam, golden["cam"], atol=1e-3)
+        if bundle.card.lengths:
+            np.testing.assert_allclose(given.lengths, golden["lengths"], atol=1e-3)
     assert bundle.network.stat().st_size < 25e6
     assert bundle.card.scores["n"] == knees
 
@@ -190,7 +192,7 @@ def test_an_unexpected_failure_names_the_file_and_spares_the_rest(films: Path, m
 def test_impossible_wishes_are_refused_before_any_film_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ConfigError, match="Did you mean osteoporosis"):
         Predictor(tasks=["osteoporos"])
-    monkeypatch.setattr("kneexray.inference.bundle.SHIPPED", {"kl": "kl"})
+    monkeypatch.setattr("kneexray.inference.bundle.SHIPPED", {"kl": "reading"})
     with pytest.raises(BundleError, match="no model ships"):
         Predictor(tasks=["osteoporosis"])
     with pytest.raises(ConfigError, match=r"0\.5 to 0\.99"):

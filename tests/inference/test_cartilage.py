@@ -17,7 +17,7 @@ from kneexray.types import Radiograph
 
 @pytest.mark.parametrize("grade", range(5))
 def test_the_band_of_a_drawn_knee_lies_about_the_joint_line(grade: int):
-    x0, y0, x1, y1 = cartilage_band(draw_knee(grade), (0, 0, 299, 299))
+    x0, y0, x1, y1 = cartilage_band(draw_knee(grade, seed=1), (0, 0, 299, 299))
     assert (x0, x1) == (0, 299)
     assert y1 - y0 == pytest.approx(BAND * 299)
     assert 0.52 < (y0 + y1) / 2 / 299 < 0.68
@@ -37,7 +37,7 @@ def test_an_even_image_has_its_band_where_joints_are_expected():
 
 @pytest.mark.parametrize("grade", range(5))
 def test_a_film_cut_about_the_joint_has_its_band_in_the_middle(grade: int):
-    strip = draw_knee(grade)[101:252]
+    strip = draw_knee(grade, seed=1)[101:252]
     _, y0, _, y1 = whole_knee(Radiograph(strip, source="strip.png")).box
     _, top, _, bottom = cartilage_band(strip, (0, y0, 299, y1))
     assert abs((top + bottom) / 2 - (0.59 * 299 - 101)) < 0.07 * 299

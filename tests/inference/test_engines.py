@@ -56,7 +56,8 @@ def test_openvino_gives_the_golden_answers_in_float32_to_many_threads():
     session = Session(bundle, threads=1, provider="openvino")
     assert session.device == "openvino"
     with np.load(bundle.folder / GOLDEN) as golden:
-        image, logits, cam = golden["image"][:2].astype(np.float32) / np.float32(255), golden["logits"][:2], golden["cam"][:2]
+        mine = bundle.card.columns("kl")
+        image, logits, cam = golden["image"][:2].astype(np.float32) / np.float32(255), golden["logits"][:2, mine], golden["cam"][:2, mine]
     answers: list[tuple[np.ndarray, np.ndarray | None]] = []
     threads = [threading.Thread(target=lambda: answers.append(session.run(image))) for _ in range(3)]
     for thread in threads:

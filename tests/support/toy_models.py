@@ -61,7 +61,8 @@ def write_bundle(folder: Path, *, rows: slice, cam: NDArray[np.float32] | None =
     folder.mkdir(parents=True)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), folder / NETWORK)
     facts = {"sha256": sha256_of(folder / NETWORK), "input": InputCard(size=SIDE, zoom=1, shift_y=0), "model_id": "toy"}
-    (folder / CARD).write_text(read_card(shipped("kl")).model_copy(update=facts).model_dump_json())
+    alone = {"also": (), "lengths": (), "format_version": 1}
+    (folder / CARD).write_text(read_card(shipped("kl")).model_copy(update=facts | alone).model_dump_json())
     return folder
 
 

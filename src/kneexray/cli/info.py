@@ -35,15 +35,15 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
 def collect() -> dict[str, Any]:
     """Return what ``info --json`` prints."""
     from kneexray.datasets.catalogue import CATALOGUE
-    from kneexray.inference.bundle import CARD, SHIPPED, shipped
+    from kneexray.inference.bundle import CARD, shipped_models
     from kneexray.provenance import environment
     from kneexray.read import FORMATS
     from kneexray.tasks import TASKS
     from kneexray.writers import WRITERS
 
     models = []
-    for task in SHIPPED:
-        card = json.loads((shipped(task) / CARD).read_text(encoding="utf-8"))
+    for folder in shipped_models():
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         models.append(
             {k: card[k] for k in ("task", "model_id", "parameters", "licence", "sha256", "scores")} | {"size": card["input"]["size"]}
         )

@@ -1,6 +1,6 @@
 r"""How much do the answers differ between two films of a knee that did not change? Measured on films taken twice by drawing.
 
-    python -m kneexray.evaluation.repeatability --crops ../shared/data/chen2018/val --model src/kneexray/models/kl \
+    python -m kneexray.evaluation.repeatability --crops ../shared/data/chen2018/val --model src/kneexray/models/reading \
         --joint-space src/kneexray/models/joint-space
 
 Each crop of a knee is exposed and placed twice at random (:func:`repeated`), and graded and measured twice. The noise is what 95 % of

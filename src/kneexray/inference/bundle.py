@@ -18,10 +18,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from kneexray.errors import BundleError, choices
 from kneexray.inference.calibration import Calibration
 from kneexray.inference.preprocess import Geometry
-from kneexray.tasks import TASKS, Task
+from kneexray.tasks import FEATURES, TASKS, Task
 
 CARD, NETWORK, GOLDEN = "card.json", "model.onnx", "golden.npz"
-SHIPPED: MappingProxyType[str, str] = MappingProxyType({"kl": "kl", "osteoporosis": "osteoporosis"})
+SHIPPED: MappingProxyType[str, str] = MappingProxyType(
+    {**dict.fromkeys(("kl", *FEATURES, "knee_replacement"), "reading"), "osteoporosis": "osteoporosis"}
+)
 """Task -> folder under ``kneexray/models`` of the model that ships for it."""
 
 
@@ -159,9 +161,15 @@ def shipped(task: str) -> Path:
     return Path(str(resources.files("kneexray"))) / "models" / SHIPPED[task]
 
 
+def shipped_models() -> tuple[Path, ...]:
+    """Return the folders of all models that ship, each once."""
+    return tuple(dict.fromkeys(map(shipped, SHIPPED)))
+
+
 def default_tasks() -> tuple[str, ...]:
     """Return the tasks that are answered unasked: those of shipped models whose card bears no warning, and what derives from them."""
-    sound = {task for task in SHIPPED if not read_card(shipped(task)).head(task).warnings}
+    cards = [read_card(folder) for folder in shipped_models()]
+    sound = {task for card in cards for task in card.tasks if not card.head(task).warnings}
     return tuple(name for name, task in TASKS.items() if task.unasked and (task.derived[0] if task.derived else name) in sound)
 
 

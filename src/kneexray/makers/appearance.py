@@ -1,6 +1,6 @@
 r"""Fit the appearance model that the crop gate and the synthetic knees use.
 
-    python -m kneexray.makers.appearance --data ../shared/data/chen2018 --model src/kneexray/models/kl \
+    python -m kneexray.makers.appearance --data ../shared/data/chen2018 --model src/kneexray/models/reading \
         --out src/kneexray/models/appearance.npz
 
 It holds means and principal components over thousands of training crops. No patient's image can be had back from it.

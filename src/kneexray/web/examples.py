@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 VISIT = "p7rD0vX2mC4yqWb1tZ8sKj3L"
-MODEL = "kl-resnet50-288-0123abcd"
+MODEL = "reading-tf-efficientnet-lite0-320-0123abcd"
 PREDICTION: dict[str, Any] = {
     "file": "knee.dcm",
     "sop_instance_uid": "1.2.840.99999.1.2.3",

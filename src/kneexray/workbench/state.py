@@ -13,7 +13,7 @@ from kneexray.datasets import manifest as manifests
 from kneexray.datasets.manifest import Manifest
 from kneexray.evaluation.answers import Pictures
 from kneexray.evaluation.compare import compare
-from kneexray.inference.bundle import SHIPPED, default_tasks, read_card, shipped
+from kneexray.inference.bundle import default_tasks, read_card, shipped_models
 from kneexray.pages.page import Section
 from kneexray.predict import Predictor
 from kneexray.read import read_bytes, read_file
@@ -156,7 +156,7 @@ def film(path: Path, size: int) -> bytes | None:
 
 def pictures(found: Evaluation) -> Pictures | None:
     """Return what draws the heatmaps of an evaluation: the very model that was evaluated, None where it is not at hand."""
-    bundles = [*(shipped(task) for task in SHIPPED), *places().bundles]
+    bundles = [*shipped_models(), *places().bundles]
     bundle = evaluations.bundle_of(found.inputs.model_id, bundles)
     if bundle is None:
         return None

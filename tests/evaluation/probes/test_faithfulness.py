@@ -97,7 +97,7 @@ def test_known_areas_shares_and_correlations():
 def test_randomisation_shuffles_the_upper_layers_and_no_others(tmp_path: Path):
     """Those that the class map rests on: it changes with the very last of them."""
     bundle = open_bundle(shipped("kl"))
-    image = np.random.default_rng(0).random((1, 1, 288, 288), dtype=np.float32)
+    image = np.random.default_rng(0).random((1, 1, bundle.card.input.size, bundle.card.input.size), dtype=np.float32)
     before = {tensor.name: tensor for tensor in onnx.load(bundle.network).graph.initializer}
     changed = {}
     for share in (0.0, 0.5, 1.0):

@@ -9,15 +9,15 @@ import pytest
 
 from kneexray.cli.app import run
 from kneexray.errors import DataError
-from kneexray.inference.bundle import SHIPPED, read_card, shipped
+from kneexray.inference.bundle import read_card, shipped, shipped_models
 from kneexray.train.export.model_card import PAGE, markdown
 
 
 def test_pages_of_shipped_models_are_made_from_their_cards(root: Path):
-    for task in SHIPPED:
-        page = markdown(read_card(shipped(task)))
-        assert (shipped(task) / PAGE).read_text(encoding="utf-8") == page
-        assert (root / "cards" / f"{task}.md").read_text(encoding="utf-8") == page
+    for folder in shipped_models():
+        page = markdown(read_card(folder))
+        assert (folder / PAGE).read_text(encoding="utf-8") == page
+        assert (root / "cards" / f"{folder.name}.md").read_text(encoding="utf-8") == page
 
 
 def test_a_page_says_what_must_be_said():

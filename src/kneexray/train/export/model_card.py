@@ -58,7 +58,7 @@ On {card.scores["n"]} images of {card.scores["n_patients"]} patients, answers {m
 ({card.data.split_quality}-level bootstrap).
 
 {_table(card.scores)}
-{scores}{_calibration(card)}
+{_also(card)}{scores}{_calibration(card)}
 ## How it was made
 
 - Data: {card.data.title}: {card.data.images} images of {card.data.patients} patients, split by {card.data.split_quality}.
@@ -80,6 +80,28 @@ for film in Predictor(models=["path/to/this/folder"], tasks=["{card.task}"]).pre
     print(film.source, [prediction.label for prediction in film.predictions], [rejection.reason for rejection in film.rejections])
 ```
 {_citation(card)}"""
+
+
+def _also(card: Card) -> str:
+    """Return the table of the further tasks that the same network answers; nothing where there is none."""
+    if not card.also:
+        return ""
+    rows = "\n".join(
+        f"| {TASKS[head.task].title} (`{head.task}`) | {head.scores['n']} | {_interval(head.scores['accuracy'])} "
+        f"| {_interval(head.scores['qwk'])} | {_interval(head.scores['macro_auc'])} |"
+        for head in card.also
+    )
+    lengths = (
+        f"\nThe network gives {len(card.lengths)} joint space widths as well, as shares of the condyles' width.\n" if card.lengths else ""
+    )
+    return f"""
+In the same pass the network answers, on those of these images that were read for it:
+
+| task | n | accuracy | quadratic weighted kappa | macro AUC |
+|---|---|---|---|---|
+{rows}
+{lengths}
+"""
 
 
 def _front_matter(card: Card, evaluations: Sequence[Mapping[str, Any]]) -> str:
