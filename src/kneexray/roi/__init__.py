@@ -14,6 +14,7 @@ from kneexray.roi.gate import MINIMUM_PIXELS, Verdict, judge
 from kneexray.roi.localiser import Joint, find_joints
 from kneexray.roi.markers import Marker, find_markers
 from kneexray.roi.quality import NOISE_WARNING, NOISY, noise, noise_objection, objection
+from kneexray.roi.resolution import SOFT_WARNING, Detail, detail, is_soft, resolution_objection
 from kneexray.roi.search import SURE_IN_PART, Looked, look, surroundings
 from kneexray.roi.sides import Told, contradiction, is_mirrored, sides_of, stated
 from kneexray.roi.views import view_objection
@@ -94,13 +95,16 @@ def whole_knee(radiograph: Radiograph, *, side: str | None = None, verdict: Verd
 def _crop(radiograph: Radiograph, verdict: Verdict, mode: Mode) -> Found:
     """Return the whole of ``radiograph`` as a knee, or the refusal of one that is lost in noise unless asked for."""
     knee = whole_knee(radiograph, verdict=verdict)
-    level = noise(knee.radiograph.pixels, knee.box)
-    why = noise_objection(level) if mode == "auto" else None
-    return _refused(radiograph, *why) if why else Found(knees=(replace(knee, warnings=(*knee.warnings, *_noise_warnings(level))),))
+    level, fine = noise(knee.radiograph.pixels, knee.box), detail(knee.radiograph.pixels, knee.box)
+    why = noise_objection(level) or resolution_objection(fine)
+    if why and mode == "auto":
+        return _refused(radiograph, *why)
+    return Found(knees=(replace(knee, warnings=(*knee.warnings, *_picture_warnings(level, fine))),))
 
 
-def _noise_warnings(level: float) -> tuple[str, ...]:
-    return (NOISE_WARNING,) if level > NOISY else ()
+def _picture_warnings(level: float, fine: Detail | None) -> tuple[str, ...]:
+    """Return what is said of a graded knee with noise of ``level`` and this :func:`~kneexray.roi.resolution.detail`."""
+    return (*((NOISE_WARNING,) if level > NOISY else ()), *((SOFT_WARNING,) if is_soft(fine) else ()))
 
 
 def _knees(radiograph: Radiograph, looked: Looked) -> Found:
@@ -119,7 +123,8 @@ def _knees(radiograph: Radiograph, looked: Looked) -> Found:
     for joint in joints:
         told = told_of.get(joint, Told(None))
         level = noise(radiograph.pixels, joint.box)
-        why = objection(radiograph.pixels, joint) or noise_objection(level)
+        fine = detail(radiograph.pixels, joint.box)
+        why = objection(radiograph.pixels, joint) or noise_objection(level) or resolution_objection(fine)
         if why is not None:
             reason = "several_views" if why[0] == "not_ap" and frontal else why[0]
             if reason == "not_ap" and any(kind == "frontal" for _, kind in radiograph.views):
@@ -127,7 +132,7 @@ def _knees(radiograph: Radiograph, looked: Looked) -> Found:
             where = f"{_place(joint, radiograph)}: " if len(joints) > 1 else ""
             rejections.append(_rejection(radiograph, reason, where + why[1]))
             continue
-        found = (*warnings, *told.warnings, *_noise_warnings(level))
+        found = (*warnings, *told.warnings, *_picture_warnings(level, fine))
         knees.append(Knee(radiograph, joint.box, told.side, told.mirrored, joint.score, found, side_sources=told.sources))
     return Found(tuple(knees), (*rejections, *_seen_only(radiograph, looked.doubtful)))
 

@@ -50,7 +50,7 @@ def objection(pixels: NDArray[np.float32], joint: Joint) -> tuple[str, str] | No
     cut = 1 - _inside(region, width, height)
     if cut > MOST_CUT:
         return "cut_off", f"{cut:.0%} of the joint lies beyond the film's edge"
-    return _exposure(_on_film(pixels, region))
+    return _exposure(on_film(pixels, region))
 
 
 def noise(pixels: NDArray[np.float32], box: Box) -> float:
@@ -60,7 +60,7 @@ def noise(pixels: NDArray[np.float32], box: Box) -> float:
     over as many pixels as bring the box nearest to :data:`NOISE_SIDE`: white noise stays white in them, as it would not in interpolated
     ones. Bone's own texture counts as a little noise. 0 where too little of the region lies on the film.
     """
-    joint = _on_film(pixels, joint_region(box))
+    joint = on_film(pixels, joint_region(box))
     if min(joint.shape) < 3:
         return 0.0
     seen = np.asarray(Image.fromarray(np.ascontiguousarray(joint)).reduce(max(1, round((box[2] - box[0]) / NOISE_SIDE))))
@@ -102,7 +102,7 @@ def _inside(region: Box, width: int, height: int) -> float:
     return max(0.0, across) * max(0.0, down) / ((x1 - x0) * (y1 - y0))
 
 
-def _on_film(pixels: NDArray[np.float32], region: Box) -> NDArray[np.float32]:
+def on_film(pixels: NDArray[np.float32], region: Box) -> NDArray[np.float32]:
     """Return the pixels of ``region`` that a film (H, W) has."""
     height, width = pixels.shape
     return pixels[_whole(region[1], height) : _whole(region[3], height), _whole(region[0], width) : _whole(region[2], width)]

@@ -17,7 +17,7 @@ from kneexray import predict, priors, roi
 from kneexray.measure import joint_space
 from kneexray.render.reading import MESSAGES
 from kneexray.render.wording import SIDES, derived, percent, title
-from kneexray.roi import quality, sides
+from kneexray.roi import quality, resolution, sides
 from kneexray.tasks import MEASUREMENTS, TASKS
 from kneexray.types import REASONS, Knee, Measurement, Prediction, Side
 from kneexray.writers.base import DISCLAIMER
@@ -44,6 +44,7 @@ WARNINGS: MappingProxyType[str, str] = MappingProxyType(
         "no_side_named": predict.NO_SIDE,
         "no_joint_space": joint_space.IMPLAUSIBLE,
         "noisy": quality.NOISE_WARNING,
+        "soft": resolution.SOFT_WARNING,
     }
 )
 """The warnings that are translated, by key; others (on faults of a DICOM file) stay in English."""
