@@ -36,8 +36,9 @@ class ModelConfig(Section):
     ``backbone`` is any timm name, or ``cnn`` for the one that ``[model.cnn]`` describes; ``out_index`` cuts it after that stage (None:
     the whole backbone). ``weights`` lists starting points in order of preference, the first that is there is taken: a safetensors file
     in timm's naming, a finished run's folder (the whole network, or its backbone alone where the head is another), ``timm`` or
-    ``timm:TAG`` (a hub must be reachable), or ``none``. ``freeze`` is how many stages, from the input on,
-    keep those weights and their batch-norm statistics, or ``backbone``. ``hidden`` layers and ``flatten`` pooling leave no class map.
+    ``timm:TAG`` (a hub must be reachable), or ``none``, the default of ``cnn``; one name alone needs no list. ``freeze`` is how many
+    stages, from the input on, keep those weights and their batch-norm statistics, or ``backbone``. ``hidden`` layers and ``flatten``
+    pooling leave no class map.
     """
 
     backbone: str = "tf_efficientnet_lite0"
@@ -51,6 +52,15 @@ class ModelConfig(Section):
     hidden: tuple[Count, ...] = ()
     drop_rate: Share = 0.2
     drop_path_rate: Share = 0.1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weights(cls, given: Any) -> Any:
+        """Take a single name of weights as a list, and no weights for a network that nobody has trained."""
+        if not isinstance(given, dict):
+            return given
+        weights = given.get("weights", ("none",) if given.get("backbone") == "cnn" else None)
+        return given if weights is None else {**given, "weights": (weights,) if isinstance(weights, str) else weights}
 
 
 class InputConfig(Section):
