@@ -6,11 +6,13 @@ import io
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Self
 
 import numpy as np
@@ -167,7 +169,12 @@ class NodeProcess:
         context.set_forkserver_preload(["support.nodes", "onnxruntime", "kneexray.writers.dicom_sr", "kneexray.writers.dicom_sc"])
         ours, theirs = context.Pipe(duplex=False)
         self._process = context.Process(target=_run, args=(theirs, spool, archive, fatal), daemon=True)
-        self._process.start()
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")  # or the child would run what a test of Streamlit left there
+        try:
+            self._process.start()
+        finally:
+            sys.modules["__main__"] = main
         theirs.close()
         try:
             self.port: int = ours.recv()

@@ -156,14 +156,14 @@ def _markers(pixels: NDArray[np.float32], joints: Sequence[Joint]) -> list[Marke
 
 
 def _none(radiograph: Radiograph, seen: Sequence[Joint]) -> Found:
-    """Return the refusal of a film without a sure joint: lying wrong, where a joint shows once it is turned; else what was ``seen``."""
+    """Return the refusal of a film without a sure joint: lying wrong, where a joint shows once it is turned; ``seen`` are doubtful ones."""
     for quarters, remedy in ((2, "180 degrees"), (1, "90 degrees counter-clockwise"), (3, "90 degrees clockwise")):
         found = find_joints(np.ascontiguousarray(np.rot90(radiograph.pixels, quarters)))
         if any(joint.kind == "ap" and joint.score >= TURNED_SCORE for joint in found):
             return _refused(radiograph, "rotated", f"the film lies wrong: turn it by {remedy}")
-    if seen:
-        return Found(rejections=_seen_only(radiograph, seen))
-    return _refused(radiograph, "not_a_knee", "no knee in AP view was found on the image; if it is the crop of one, ask for --roi whole")
+    sure = " for certain" if seen else ""
+    remedy = "if it is the crop of one, ask for --roi whole"
+    return _refused(radiograph, "not_a_knee", f"no knee in AP view was found{sure} on the image; {remedy}")
 
 
 def _is_inverted(pixels: NDArray[np.float32], joints: list[Joint]) -> bool:

@@ -104,7 +104,7 @@ def test_the_shipped_network_keeps_its_answers_and_its_heatmaps(shared_data: Pat
         images[split] = batch([whole_knee(film) for film in chosen], bundle.geometry)
     exact, rounded = (in_float32(bundle.network, tmp_path / name) for name in ("exact.onnx", "rounded.onnx"))
     quantize(rounded, images["train"])
-    assert rounded.stat().st_size < 0.3 * exact.stat().st_size
+    assert rounded.stat().st_size < 0.35 * exact.stat().st_size  # first and last layers stay as they are
     (logits, maps), (logits_8, maps_8) = (
         open_engine(network, threads=0).run(["logits", "cam"], {"image": images["val"]}) for network in (exact, rounded)
     )
