@@ -24,16 +24,14 @@ from kneexray.inference.preprocess import batch
 from kneexray.inference.session import Session
 from kneexray.measure import joint_space
 from kneexray.read.objects import sources_of
-from kneexray.render.heatmap import heatmap_from_cam, on_box
+from kneexray.render.heatmap import finding_map, on_box
+from kneexray.render.reading import NO_SIDE
 from kneexray.tasks import Task, expand, get_task
 from kneexray.types import FilmResult, Knee, Prediction, Rejection, Study
 
 logger = logging.getLogger(__name__)
 
 NO_MAP = "this model has no class map: there is no heatmap"
-
-NO_SIDE = "features are not given by compartment: the knee's side is not known"
-"""What is said of a knee of unknown side where compartments were asked for."""
 
 HEATMAP = (64, 64)
 """Height and width of a prediction's heatmap, over the whole of the knee's box."""
@@ -256,13 +254,9 @@ class Grader:
         return self.bundle.card.columns(base)
 
     def _heatmap(self, knee: Knee, cam: NDArray[np.float32], probabilities: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the map of the grade answered, from class maps (K, h, w), over the knee's box as it lies on the film.
-
-        Its strength is the probability that there is a finding: a normal knee has no hot spot.
-        """
+        """Return the map of the finding, from class maps (K, h, w), over the knee's box as it lies on the film."""
         window = self.bundle.geometry.seen_of_box(knee)
-        heatmap = on_box(heatmap_from_cam(cam[int(probabilities.argmax())]), window=window, shape=HEATMAP)
-        heatmap = heatmap * np.float32(1 - probabilities[0])
+        heatmap = on_box(finding_map(cam, probabilities), window=window, shape=HEATMAP)
         return np.ascontiguousarray(heatmap[:, ::-1]) if knee.mirrored else heatmap
 
     def _answer(self, task: Task, knee: Knee, logits: np.ndarray, probabilities: np.ndarray, heatmap: np.ndarray | None) -> Prediction:
@@ -279,7 +273,13 @@ class Grader:
             knee=knee,
             model_id=self.bundle.card.model_id,
             heatmap=heatmap,
-            warnings=(*knee.radiograph.warnings, *knee.warnings, *self.bundle.card.head(base).warnings, *self._no_map),
+            warnings=(
+                *knee.radiograph.warnings,
+                *knee.warnings,
+                *self.bundle.card.head(base).warnings,
+                *((task.caution,) if task.caution else ()),
+                *self._no_map,
+            ),
             logits=None if task.derived is not None else logits,
         )
 

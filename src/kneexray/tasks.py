@@ -35,7 +35,8 @@ class Task:
     ``codes`` the answer of each label. ``synonyms`` maps further
     spellings (lower case, letters and digits only) to a label. ``derived`` is (task, first positive grade) when the
     task needs no model of its own: OA is KL >= 2. A feature of one compartment names its ``compartment`` and, where it belongs to one,
-    its ``bone``. ``unasked`` tasks may be answered by default; others only when they are asked for by name.
+    its ``bone``. ``unasked`` tasks may be answered by default; others only when they are asked for by name. A ``caution`` is said with
+    every answer, whichever model gives it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Task:
     compartment: Literal["medial", "lateral"] | None = None
     bone: Literal["femur", "tibia"] | None = None
     unasked: bool = False
+    caution: str | None = None
 
     def label_of(self, text: str) -> str | None:
         """Return the canonical label that ``text`` (a folder name, a CSV cell) stands for, or None: never a guess.
@@ -168,6 +170,8 @@ TASKS: MappingProxyType[str, Task] = MappingProxyType(
             ordinal=True,
             concept=Code("TKR9Y", _OWN, "Total knee replacement within nine years"),
             codes=(Code("TKR9Y-NO", _OWN, "No knee replacement"), Code("TKR9Y-YES", _OWN, "Knee replacement")),
+            caution="the chance of a knee replacement is research: it was learnt from one cohort of volunteers and their surgeons' "
+            "choices, and is no advice to anybody",
         ),
         "osteoporosis": Task(
             name="osteoporosis",

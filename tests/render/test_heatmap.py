@@ -16,6 +16,7 @@ from kneexray.render.heatmap import (
     OPACITY,
     colours,
     crop_for_display,
+    finding_map,
     heatmap_from_cam,
     indexed_overlay,
     opacities,
@@ -40,6 +41,25 @@ def spot(row: int, column: int, *, size: int = 7) -> NDArray[np.float32]:
     heatmap = np.zeros((size, size), np.float32)
     heatmap[row, column] = 1
     return heatmap
+
+
+@given(
+    st.lists(st.floats(0.001, 1), min_size=2, max_size=5).flatmap(
+        lambda w: st.tuples(st.just(np.array(w) / sum(w)), arrays(np.float32, (len(w), 4, 5), elements=st.floats(-3, 3, width=32)))
+    )
+)
+def test_a_finding_is_never_hotter_than_it_is_probable(given_maps: tuple[NDArray[np.float64], NDArray[np.float32]]) -> None:
+    probabilities, cam = given_maps
+    heat = finding_map(cam, probabilities)
+    assert heat.shape == cam.shape[1:]
+    assert 0 <= heat.min() <= heat.max() <= 1 - probabilities[0] + 1e-6
+
+
+def test_the_map_of_no_finding_is_not_shown() -> None:
+    cam = np.stack([np.eye(4), np.zeros((4, 4)), np.eye(4)[::-1]]).astype(np.float32)
+    heat = finding_map(cam, np.array([0.4, 0.0, 0.6]))
+    assert heat[0, 0] == 0
+    assert heat[0, 3] == np.float32(0.6)
 
 
 @few

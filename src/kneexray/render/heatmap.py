@@ -57,6 +57,17 @@ def heatmap_from_cam(cam: NDArray[np.floating]) -> NDArray[np.float32]:
     return positive / np.float32(peak) if peak > 0 else positive
 
 
+def finding_map(cam: NDArray[np.floating], probabilities: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return where a finding is seen, as heat (h, w) in [0, 1], from class maps (K, h, w) and the classes' probabilities (K,).
+
+    Class 0 is that there is none. The map is the mean of those of the other classes, weighted by their probabilities; its peak is the
+    probability that there is a finding, so that a normal knee has no hot spot. Raises ValueError for maps that are not finite.
+    """
+    finding = float(probabilities[1:].sum())
+    weights = (probabilities[1:] / finding if finding > 0 else np.zeros(len(probabilities) - 1)).astype(np.float32)
+    return heatmap_from_cam(np.tensordot(weights, cam[1:], axes=1)) * np.float32(min(finding, 1.0))
+
+
 def crop_for_display(knee: Knee, *, size: int) -> NDArray[np.uint8]:
     """Return the knee's box as it lies on the film, (size, size) for a square box; of any other box the longer side is ``size``.
 

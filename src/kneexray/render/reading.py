@@ -1,8 +1,9 @@
 """A knee's structured reading: a table by compartment, and findings and impression as sentences.
 
-Sentences are made by rules from calibrated answers, never from a network. How sure a finding is said to be follows from its prediction
-set: *definite* where the set holds no grade 0, *probable* where the answer is a grade above 0 but the set holds 0 too, and *cannot be
-excluded* where the answer is 0 but the set holds a grade above it.
+Sentences are made by rules from calibrated answers, never from a network. How sure a finding is said to be follows from its probability and
+its prediction set: *definite* where it is as probable as the sets' coverage and the set holds no grade 0, *probable* where the answer
+is a grade above 0 otherwise, *cannot be excluded* where the answer is 0 but the set holds a grade above it, or where no finding is less
+probable than the coverage.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from kneexray.tasks import FEATURES, TASKS
 from kneexray.types import Knee, Measurement, Prediction
 
 Doubt = Literal["none", "possible", "probable", "definite"]
+
+NO_SIDE = "features are not given by compartment: the knee's side is not known"
+"""The warning on a knee of unknown side of which features were asked."""
 
 MESSAGES: MappingProxyType[str, str] = MappingProxyType(
     {
@@ -37,9 +41,9 @@ MESSAGES: MappingProxyType[str, str] = MappingProxyType(
         "doubt.none": "none",
         "nothing": "{compartment}: no narrowing, osteophytes or sclerosis.",
         "found": "{compartment}: {parts}.",
-        "part": "{what} {doubt}",
-        "and_none": "otherwise none",
-        "least": "{what} {width}",
+        "part": "{what}: {doubt}",
+        "and_none": "no other finding",
+        "least": "{what}: {width}.",
         "grade": "Kellgren-Lawrence grade {grade} ({probability}; {coverage} prediction set: {set}).",
         "oa.definite": "Radiographic osteoarthritis.",
         "oa.probable": "Probable radiographic osteoarthritis ({probability}).",
@@ -100,13 +104,10 @@ class Reading:
         mine = [(row.key, prediction) for row in self.rows if (prediction := getattr(row, compartment)) is not None]
         named = say(f"compartment.{compartment}")
         parts = [say("part", what=say(key).lower(), doubt=said(prediction, say)) for key, prediction in mine if doubt(prediction) != "none"]
+        rest = [say("and_none")] if 0 < len(parts) < len(mine) else []
+        found = say("found", compartment=named, parts="; ".join([*parts, *rest])) if parts else say("nothing", compartment=named)
         width = self.widths.get(compartment)
-        least = [] if width is None else [say("least", what=say("width").lower(), width=wording.measured(width)[1])]
-        if not parts:
-            nothing = say("nothing", compartment=named)
-            return " ".join([nothing, *(f"{text[:1].upper()}{text[1:]}." for text in least)])
-        rest = [say("and_none")] if len(parts) < len(mine) else []
-        return say("found", compartment=named, parts=", ".join([*parts, *rest, *least]))
+        return found if width is None else f"{found} {say('least', what=say('width'), width=wording.measured(width)[1])}"
 
     def _impression(self, say: Say) -> Iterator[str]:
         if (kl := self.main.get("kl")) is not None:
@@ -127,22 +128,26 @@ class Reading:
 
 
 def reading_of(predictions: Sequence[Prediction]) -> Reading | None:
-    """Return the reading of one knee from all its predictions; None where none is of a feature, and its side is known."""
+    """Return the reading of one knee from all its predictions; None where no feature was asked."""
     given = {prediction.task: prediction for prediction in predictions}
     if not given:
         return None
     knee = predictions[0].knee
     rows = tuple(_rows(given))
-    if not rows:
+    sided = NO_SIDE not in predictions[0].warnings
+    if not rows and sided:
         return None
-    return Reading(rows, MappingProxyType(_widths(knee)), MappingProxyType({n: p for n, p in given.items() if n not in FEATURES}))
+    main = {name: prediction for name, prediction in given.items() if name not in FEATURES}
+    return Reading(rows, MappingProxyType(_widths(knee)), MappingProxyType(main), sided)
 
 
 def doubt(prediction: Prediction) -> Doubt:
     """Return how sure a finding is: of a grade above 0, or that there is none."""
+    finding = 1 - float(prediction.probabilities[0])
     if prediction.grade > 0:
-        return "probable" if 0 in prediction.prediction_set else "definite"
-    return "possible" if any(grade > 0 for grade in prediction.prediction_set) else "none"
+        return "definite" if finding >= prediction.coverage and 0 not in prediction.prediction_set else "probable"
+    excluded = 1 - finding >= prediction.coverage and prediction.prediction_set == (0,)
+    return "none" if excluded else "possible"
 
 
 def said(prediction: Prediction, say: Say = english) -> str:

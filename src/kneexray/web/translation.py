@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from kneexray import predict, priors, roi
 from kneexray.measure import joint_space
-from kneexray.render.reading import MESSAGES
+from kneexray.render.reading import MESSAGES, NO_SIDE
 from kneexray.render.wording import SIDES, derived, percent, title
 from kneexray.roi import quality, resolution, sides
 from kneexray.tasks import MEASUREMENTS, TASKS
@@ -41,10 +41,11 @@ WARNINGS: MappingProxyType[str, str] = MappingProxyType(
         "one_side_named": sides.ONE_NAMED,
         "other_person": priors.OTHER_PERSON,
         "no_map": predict.NO_MAP,
-        "no_side_named": predict.NO_SIDE,
+        "no_side_named": NO_SIDE,
         "no_joint_space": joint_space.IMPLAUSIBLE,
         "noisy": quality.NOISE_WARNING,
         "soft": resolution.SOFT_WARNING,
+        **{f"caution.{name}": task.caution for name, task in TASKS.items() if task.caution},
     }
 )
 """The warnings that are translated, by key; others (on faults of a DICOM file) stay in English."""
